@@ -1,0 +1,291 @@
+//! The way out: queued, tried, sent, failed, of unknown fate, tried again.
+
+use super::super::append::{Appended, NewMessage, Queued, Refusal, SendReport};
+use super::super::event::EventKind;
+use super::super::message::{DeliveryStatus, Message};
+use super::super::outbound::{OutboundAction, OutboxEntry, OutboxState};
+use super::super::workspace::{IdempotencyRecord, Workspace};
+use super::inbound::{climb, unpark};
+use super::own_conversation;
+use crate::ids::{ConversationId, ExternalId, MessageId, OutboxId, UserId};
+
+pub(super) fn queue(workspace: &mut Workspace, user_id: UserId, new: &NewMessage) -> Result<Appended, Refusal> {
+    own_conversation(workspace, user_id, new.conversation_id)?;
+    if let Some(idempotency) = &new.idempotency
+        && let Some(record) = workspace.idempotency.get(&(user_id, idempotency.key.clone()))
+    {
+        if record.fingerprint != idempotency.fingerprint {
+            return Err(Refusal::KeyReused);
+        }
+        return repeat(workspace, record.message_id);
+    }
+    if workspace.messages.contains_key(&new.id) {
+        // The same append again, after an answer that was lost: it was committed the first time.
+        return repeat(workspace, new.id);
+    }
+    let conversation = workspace
+        .conversations
+        .get(&new.conversation_id)
+        .ok_or(Refusal::NoConversation)?;
+    let account = workspace
+        .accounts
+        .get(&conversation.account_id)
+        .ok_or(Refusal::NoAccount)?;
+    if !account.is_active {
+        return Err(Refusal::AccountDisconnected);
+    }
+    let message = new_message(workspace, new, account.external_id.as_str().to_owned());
+    if let Some(conversation) = workspace.conversation_mut(new.conversation_id) {
+        conversation.last_message_at = conversation.last_message_at.max(Some(message.sent_at));
+    }
+    let conversation = workspace
+        .conversations
+        .get(&new.conversation_id)
+        .cloned()
+        .ok_or(Refusal::NoConversation)?;
+    workspace.dirty.messages_new.insert(message.id);
+    workspace.add_message(message.clone());
+    let order = workspace.emit(
+        user_id,
+        EventKind::MessageQueued {
+            message: Box::new(message.clone()),
+            conversation: Box::new(conversation.clone()),
+            client_id: new.client_id.clone(),
+        },
+    );
+    let entry = OutboxEntry {
+        id: new.outbox_id,
+        user_id,
+        account_id: conversation.account_id,
+        conversation_id: conversation.id,
+        conversation_external_id: conversation.external_id.clone(),
+        message_id: Some(message.id),
+        action: OutboundAction::Send {
+            text: new.text.clone(),
+            kind: new.kind,
+            media_url: new.media_url.clone(),
+            reply_to: new.reply_to.clone(),
+        },
+        state: OutboxState::Queued,
+        attempts: 0,
+        due_at: workspace.now,
+        order,
+        created_at: workspace.now,
+    };
+    workspace.insert_outbox(entry.clone());
+    if let Some(idempotency) = &new.idempotency {
+        let key = (user_id, idempotency.key.clone());
+        let record = IdempotencyRecord {
+            fingerprint: idempotency.fingerprint,
+            message_id: message.id,
+        };
+        workspace.idempotency.insert(key.clone(), record);
+        workspace.dirty.idempotency_new.push(key);
+    }
+    Ok(queued(message, conversation, Some(entry), false))
+}
+
+fn new_message(workspace: &Workspace, new: &NewMessage, sender_id: String) -> Message {
+    Message {
+        id: new.id,
+        conversation_id: new.conversation_id,
+        external_id: None,
+        sender_id,
+        sender_name: Some("You".to_owned()),
+        content: new.text.clone(),
+        kind: new.kind,
+        media_url: new.media_url.clone(),
+        reply_to: new.reply_to.clone(),
+        is_outgoing: true,
+        is_read: true,
+        status: DeliveryStatus::Queued,
+        status_reason: None,
+        reactions: Vec::new(),
+        sent_at: workspace.now,
+        delivered_at: None,
+        read_at: None,
+        edited_at: None,
+        deleted_at: None,
+        created_at: workspace.now,
+    }
+}
+
+fn queued(
+    message: Message,
+    conversation: super::super::Conversation,
+    entry: Option<OutboxEntry>,
+    is_repeat: bool,
+) -> Appended {
+    let queued = Queued {
+        message,
+        conversation,
+        entry,
+        is_repeat,
+    };
+    Appended {
+        queued: Some(Box::new(queued)),
+        ..Appended::default()
+    }
+}
+
+fn repeat(workspace: &Workspace, id: MessageId) -> Result<Appended, Refusal> {
+    let message = workspace.messages.get(&id).cloned().ok_or(Refusal::NoMessage)?;
+    let conversation = workspace
+        .conversations
+        .get(&message.conversation_id)
+        .cloned()
+        .ok_or(Refusal::NoConversation)?;
+    let entry = workspace
+        .outbox
+        .values()
+        .find(|entry| entry.message_id == Some(id))
+        .cloned();
+    Ok(queued(message, conversation, entry, true))
+}
+
+pub(super) fn started(workspace: &mut Workspace, entry: &OutboxEntry) -> Result<Appended, Refusal> {
+    let stored = workspace.outbox_mut(entry.id).ok_or(Refusal::Settled)?;
+    stored.state = OutboxState::Sending;
+    stored.attempts = entry.attempts + 1;
+    set_status(workspace, entry, DeliveryStatus::Sending, None);
+    Ok(Appended::default())
+}
+
+pub(super) fn ended(workspace: &mut Workspace, entry: &OutboxEntry, report: &SendReport) -> Result<Appended, Refusal> {
+    match report {
+        SendReport::Sent(receipt) => {
+            workspace.remove_outbox(entry.id);
+            if let Some(message_id) = entry.message_id {
+                sent(workspace, entry, message_id, receipt.external_id.as_ref());
+            }
+        }
+        SendReport::Again { due_at, .. } => {
+            if let Some(stored) = workspace.outbox_mut(entry.id) {
+                stored.state = OutboxState::Queued;
+                stored.attempts = entry.attempts + 1;
+                stored.due_at = *due_at;
+            }
+            set_status(workspace, entry, DeliveryStatus::Queued, None);
+        }
+        SendReport::Failed { reason } => stop(workspace, entry, DeliveryStatus::Failed, reason),
+        SendReport::Unknown { reason } => stop(workspace, entry, DeliveryStatus::Unknown, reason),
+    }
+    Ok(Appended::default())
+}
+
+fn stop(workspace: &mut Workspace, entry: &OutboxEntry, status: DeliveryStatus, reason: &str) {
+    if entry.message_id.is_none() {
+        workspace.remove_outbox(entry.id);
+        return;
+    }
+    if let Some(stored) = workspace.outbox_mut(entry.id) {
+        stored.state = OutboxState::Stopped;
+        stored.attempts = entry.attempts + 1;
+    }
+    set_status(workspace, entry, status, Some(reason.to_owned()));
+}
+
+/// Moves the status by the hub's own word, which never overrides what the platform has proved.
+fn set_status(workspace: &mut Workspace, entry: &OutboxEntry, status: DeliveryStatus, reason: Option<String>) {
+    let Some(message) = entry.message_id.and_then(|id| workspace.messages.get(&id)) else {
+        return;
+    };
+    let is_settled = message.status.rank() >= DeliveryStatus::Sent.rank();
+    if is_settled || (message.status == status && message.status_reason == reason) {
+        return;
+    }
+    if let Some(message) = workspace.message_mut(message.id) {
+        message.status = status;
+        message.status_reason = reason;
+        let message = Box::new(message.clone());
+        workspace.emit(entry.user_id, EventKind::StatusChanged { message });
+    }
+}
+
+fn sent(workspace: &mut Workspace, entry: &OutboxEntry, id: MessageId, external_id: Option<&ExternalId>) {
+    let Some(external_id) = external_id else {
+        return climb(workspace, entry.user_id, id, DeliveryStatus::Sent, None, workspace.now);
+    };
+    let key = (entry.conversation_id, external_id.clone());
+    if let Some(echo) = workspace.message_ids.get(&key).copied().filter(|echo| *echo != id) {
+        drop_echo(workspace, entry.user_id, echo);
+    }
+    if workspace.messages.contains_key(&id) {
+        workspace.message_ids.insert(key, id);
+    }
+    if let Some(message) = workspace.message_mut(id) {
+        message.external_id = Some(external_id.clone());
+    }
+    climb(workspace, entry.user_id, id, DeliveryStatus::Sent, None, workspace.now);
+    unpark(workspace, entry.user_id, entry.conversation_id, external_id);
+}
+
+/// The platform told of the message before it answered the send: one message must remain, the one that was queued.
+fn drop_echo(workspace: &mut Workspace, user_id: UserId, echo: MessageId) {
+    let Some(message) = workspace.messages.remove(&echo) else {
+        return;
+    };
+    workspace.dirty.messages.remove(&echo);
+    if !workspace.dirty.messages_new.remove(&echo) {
+        workspace.dirty.messages_removed.insert(echo);
+    }
+    workspace.dirty.edits.retain(|(edited, _)| *edited != echo);
+    workspace.dirty.reactions.retain(|(reacted, _, _), _| *reacted != echo);
+    let conversation_id = message.conversation_id;
+    workspace.emit(
+        user_id,
+        EventKind::MessageDeleted {
+            conversation_id,
+            message_id: echo,
+        },
+    );
+}
+
+pub(super) fn retry(
+    workspace: &mut Workspace,
+    user_id: UserId,
+    id: MessageId,
+    conversation_id: ConversationId,
+) -> Result<Appended, Refusal> {
+    own_conversation(workspace, user_id, conversation_id)?;
+    let message = workspace
+        .messages
+        .get(&id)
+        .filter(|message| message.conversation_id == conversation_id);
+    let message = message.ok_or(Refusal::NoMessage)?;
+    if !matches!(message.status, DeliveryStatus::Failed | DeliveryStatus::Unknown) {
+        return Err(Refusal::NotRetryable);
+    }
+    let account_id = workspace
+        .conversations
+        .get(&conversation_id)
+        .map(|conversation| conversation.account_id);
+    let account = account_id
+        .and_then(|id| workspace.accounts.get(&id))
+        .ok_or(Refusal::NoAccount)?;
+    if !account.is_active {
+        return Err(Refusal::AccountDisconnected);
+    }
+    let entry_id: Option<OutboxId> = workspace
+        .outbox
+        .values()
+        .find(|entry| entry.message_id == Some(id))
+        .map(|entry| entry.id);
+    let entry_id = entry_id.ok_or(Refusal::NotRetryable)?;
+    let now = workspace.now;
+    let Some(entry) = workspace.outbox_mut(entry_id) else {
+        return Err(Refusal::NotRetryable);
+    };
+    entry.state = OutboxState::Queued;
+    entry.attempts = 0;
+    entry.due_at = now;
+    let entry = entry.clone();
+    set_status(workspace, &entry, DeliveryStatus::Queued, None);
+    let message = workspace.messages.get(&id).cloned().ok_or(Refusal::NoMessage)?;
+    let conversation = workspace
+        .conversations
+        .get(&conversation_id)
+        .cloned()
+        .ok_or(Refusal::NoConversation)?;
+    Ok(queued(message, conversation, Some(entry), false))
+}

@@ -1,0 +1,25 @@
+//! What lives here: the nouns of the hub and the pure rules that change them.
+//! Who calls it: the actors, and the store, which runs [`apply`] inside the journal's transaction.
+//! What it may not know: actors, storage, HTTP, platforms.
+
+mod account;
+mod append;
+mod apply;
+mod conversation;
+mod event;
+mod failure;
+mod inbound;
+mod message;
+mod outbound;
+mod workspace;
+
+pub use account::{Account, AccountState, Credentials};
+pub use append::{Append, Appended, Change, Idempotency, NewMessage, Queued, Refusal, SendReport};
+pub use apply::apply;
+pub use conversation::{Conversation, ConversationProfile};
+pub use event::{Event, EventKind, StreamPosition};
+pub use failure::{Certainty, FailureClass, SendError, SendFailure};
+pub use inbound::{InboundEvent, InboundKind, InboundMessage};
+pub use message::{DeliveryStatus, Edit, Message, MessageKind, Reaction};
+pub use outbound::{OutboundAction, OutboxEntry, OutboxState, Receipt};
+pub use workspace::{Dirty, IdempotencyRecord, Needs, ParkedEvent, UnreadMessage, Workspace};

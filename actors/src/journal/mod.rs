@@ -1,0 +1,209 @@
+//! What lives here: group commit. Appends that arrive while a commit is in flight join the next one.
+//! Who calls it: conversations, connections and the outbox, through [`append`].
+//! What it may not know: SQL; what an append means.
+
+mod reader;
+
+use std::collections::VecDeque;
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use actix::{Actor, ActorContext, ActorFutureExt, AsyncContext, Context, Handler, WrapFuture};
+use tokio::sync::oneshot;
+
+pub use reader::{Reader, ReaderSpec, read_stream};
+
+use crate::domain::{Append, Appended, Event};
+use crate::ids::UserId;
+use crate::mailbox::{CallError, Letter, Receiver, answer};
+use crate::ports::{AppendError, StoreError};
+use crate::supervise::{ChildGuard, ChildSpec};
+use crate::tree::Hub;
+
+/// How long a caller waits for its commit. What is asked may still be committed afterwards; every append is safe to
+/// repeat.
+const PATIENCE: Duration = Duration::from_secs(15);
+/// Tries when the journal restarts under the caller.
+const TRIES: usize = 3;
+
+/// Commits a change: the answer comes after the commit. When the journal restarts meanwhile, it is asked again.
+///
+/// # Errors
+/// [`AppendError`]; after any of them the append may be repeated as it is.
+pub async fn append(hub: &Hub, append: Append) -> Result<Appended, AppendError> {
+    let shard = shard_of(append.user_id, hub.settings.journal_shards);
+    for _ in 0..TRIES {
+        let journal = hub.journals.get(&shard).await.map_err(|_| AppendError::Busy)?;
+        let (reply, receiver) = oneshot::channel();
+        match journal.tell(Command::Append {
+            append: append.clone(),
+            reply,
+        }) {
+            Ok(()) => {}
+            Err(CallError::Gone) => continue,
+            Err(_) => return Err(AppendError::Busy),
+        }
+        match answer(receiver, PATIENCE).await {
+            Ok(result) => return result,
+            Err(CallError::TimedOut) => {
+                return Err(AppendError::Store(StoreError::Unknown("no answer in time".to_owned())));
+            }
+            Err(_) => {}
+        }
+    }
+    Err(AppendError::Busy)
+}
+
+/// All appends of a user go through one shard, so that they keep their order.
+fn shard_of(user_id: UserId, shards: u32) -> u32 {
+    let mut hasher = DefaultHasher::new();
+    user_id.hash(&mut hasher);
+    u32::try_from(hasher.finish() % u64::from(shards.max(1))).unwrap_or(0)
+}
+
+/// What can be asked of a journal.
+pub enum Command {
+    /// Commit this.
+    Append { append: Append, reply: Reply },
+    /// Commit what waits, then end.
+    Stop,
+}
+
+type Reply = oneshot::Sender<Result<Appended, AppendError>>;
+
+/// One shard of the journal.
+pub struct Journal {
+    hub: Arc<Hub>,
+    waiting: VecDeque<(Append, Reply)>,
+    is_committing: bool,
+    is_stopping: bool,
+    _guard: ChildGuard,
+}
+
+/// Makes journals; the key is the shard's number.
+pub struct JournalSpec {
+    pub(crate) hub: Weak<Hub>,
+}
+
+impl ChildSpec for JournalSpec {
+    type Key = u32;
+    type Child = Journal;
+    const PATH: &'static str = "journal";
+    const MAILBOX: usize = 8_192;
+    const PERMANENT: bool = true;
+
+    fn build(&self, _shard: &u32, guard: ChildGuard) -> Journal {
+        Journal {
+            hub: Hub::upgrade(&self.hub),
+            waiting: VecDeque::new(),
+            is_committing: false,
+            is_stopping: false,
+            _guard: guard,
+        }
+    }
+}
+
+impl Actor for Journal {
+    type Context = Context<Self>;
+}
+
+impl Receiver for Journal {
+    type Command = Command;
+
+    fn stop() -> Command {
+        Command::Stop
+    }
+}
+
+impl Handler<Letter<Command>> for Journal {
+    type Result = ();
+
+    fn handle(&mut self, letter: Letter<Command>, context: &mut Self::Context) {
+        fail::fail_point!("journal");
+        match letter.open() {
+            Command::Append { reply, .. } if self.waiting.len() >= self.hub.settings.journal_queue => {
+                let _ = reply.send(Err(AppendError::Busy));
+            }
+            Command::Append { append, reply } => {
+                self.waiting.push_back((append, reply));
+                self.commit_next(context);
+            }
+            Command::Stop => {
+                self.is_stopping = true;
+                self.commit_next(context);
+            }
+        }
+    }
+}
+
+impl Journal {
+    fn commit_next(&mut self, context: &mut Context<Self>) {
+        if self.is_committing {
+            return;
+        }
+        if self.waiting.is_empty() {
+            if self.is_stopping {
+                context.stop();
+            }
+            return;
+        }
+        self.is_committing = true;
+        let size = self.waiting.len().min(self.hub.settings.journal_batch);
+        let (batch, replies): (Vec<Append>, Vec<Reply>) = self.waiting.drain(..size).unzip();
+        let hub = Arc::clone(&self.hub);
+        let commit = async move {
+            let results = hub.store.commit(&batch).await;
+            settle(&hub, batch.len(), results, replies);
+        };
+        context.spawn(commit.into_actor(self).map(|(), journal, context| {
+            journal.is_committing = false;
+            journal.commit_next(context);
+        }));
+    }
+}
+
+/// Tells sessions, outbox and callers, in the order of the commit.
+fn settle(
+    hub: &Hub,
+    size: usize,
+    results: Result<Vec<Result<Appended, AppendError>>, StoreError>,
+    replies: Vec<Reply>,
+) {
+    let results = results.unwrap_or_else(|error| {
+        tracing::warn!(%error, appends = size, "a batch was not committed");
+        (0..size).map(|_| Err(AppendError::Store(error.clone()))).collect()
+    });
+    let mut events: Vec<Event> = Vec::with_capacity(size);
+    for appended in results.iter().flatten() {
+        events.extend(appended.events.iter().cloned());
+    }
+    publish(hub, events);
+    for (result, reply) in results.into_iter().zip(replies) {
+        if let Ok(appended) = &result {
+            let entries = appended
+                .queued
+                .iter()
+                .filter(|queued| !queued.is_repeat)
+                .filter_map(|queued| queued.entry.as_ref());
+            for entry in entries.chain(appended.outbox.as_deref()) {
+                hub.enqueue(entry.clone());
+            }
+        }
+        let _ = reply.send(result);
+    }
+}
+
+/// Hands each user's new events to the session that listens, and tells the other hubs.
+fn publish(hub: &Hub, mut events: Vec<Event>) {
+    // Stable: each user's events keep the order of their numbers.
+    events.sort_by_key(|event| event.user_id);
+    while let Some(user_id) = events.last().map(|event| event.user_id) {
+        let start = events.partition_point(|event| event.user_id < user_id);
+        let own: Arc<[Event]> = events.drain(start..).collect::<Vec<_>>().into();
+        if let Some(last) = own.last() {
+            hub.bus.announce(user_id, last.seq);
+        }
+        hub.publish(user_id, own);
+    }
+}

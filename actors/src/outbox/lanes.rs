@@ -1,0 +1,196 @@
+//! The lanes: one queue per conversation, and when each may go on.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use time::OffsetDateTime;
+
+use crate::domain::OutboxEntry;
+use crate::ids::{ConversationId, MessageId, OutboxId, Seq};
+
+#[derive(Default)]
+struct Lane {
+    /// By the order in which they were accepted.
+    entries: BTreeMap<(Seq, OutboxId), OutboxEntry>,
+    is_busy: bool,
+    sleeps_until: Option<OffsetDateTime>,
+}
+
+/// All lanes. Their number is bounded by the entries, and those by the bound at which sends are refused.
+#[derive(Default)]
+pub(super) struct Lanes {
+    lanes: HashMap<ConversationId, Lane>,
+    sleeping: BTreeSet<(OffsetDateTime, ConversationId)>,
+    /// Lanes that have something to do and neither sleep nor have a try under way.
+    idle: BTreeSet<ConversationId>,
+    len: usize,
+}
+
+impl Lanes {
+    /// Entries in all lanes.
+    pub(super) fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Every lane.
+    pub(super) fn conversations(&self) -> Vec<ConversationId> {
+        self.lanes.keys().copied().collect()
+    }
+
+    /// True while the message has not left its lane.
+    pub(super) fn holds(&self, id: ConversationId, message_id: MessageId) -> bool {
+        self.lanes
+            .get(&id)
+            .is_some_and(|lane| lane.entries.values().any(|entry| entry.message_id == Some(message_id)))
+    }
+
+    /// Adds an entry, or replaces it: a retry has the same id and order.
+    pub(super) fn insert(&mut self, entry: OutboxEntry) {
+        let id = entry.conversation_id;
+        let lane = self.lanes.entry(id).or_default();
+        if lane.entries.insert((entry.order, entry.id), entry).is_none() {
+            self.len += 1;
+        }
+        if !lane.is_busy && lane.sleeps_until.is_none() {
+            self.idle.insert(id);
+        }
+    }
+
+    /// The entry whose turn it is; none while a try is under way or the lane sleeps.
+    pub(super) fn next(&self, id: ConversationId) -> Option<&OutboxEntry> {
+        let lane = self
+            .lanes
+            .get(&id)
+            .filter(|lane| !lane.is_busy && lane.sleeps_until.is_none())?;
+        lane.entries.values().next()
+    }
+
+    pub(super) fn set_busy(&mut self, id: ConversationId) {
+        self.idle.remove(&id);
+        if let Some(lane) = self.lanes.get_mut(&id) {
+            lane.is_busy = true;
+        }
+    }
+
+    pub(super) fn sleep(&mut self, id: ConversationId, until: OffsetDateTime) {
+        self.idle.remove(&id);
+        if let Some(lane) = self.lanes.get_mut(&id) {
+            lane.sleeps_until = Some(until);
+            self.sleeping.insert((until, id));
+        }
+    }
+
+    /// A try has ended: the entry is done, or comes again at that time.
+    pub(super) fn settle(&mut self, entry: &OutboxEntry, again_at: Option<OffsetDateTime>) {
+        let id = entry.conversation_id;
+        let Some(lane) = self.lanes.get_mut(&id) else { return };
+        lane.is_busy = false;
+        let key = (entry.order, entry.id);
+        match again_at {
+            Some(due_at) => {
+                if let Some(stored) = lane.entries.get_mut(&key) {
+                    stored.due_at = due_at;
+                    stored.attempts = entry.attempts;
+                }
+            }
+            None => {
+                if lane.entries.remove(&key).is_some() {
+                    self.len -= 1;
+                }
+            }
+        }
+        if lane.entries.is_empty() {
+            self.lanes.remove(&id);
+            self.idle.remove(&id);
+        } else {
+            self.idle.insert(id);
+        }
+    }
+
+    /// Lanes that could start now, at most `limit`.
+    pub(super) fn ready(&self, limit: usize) -> Vec<ConversationId> {
+        self.idle.iter().copied().take(limit).collect()
+    }
+
+    /// Wakes the lanes whose time has come.
+    pub(super) fn due(&mut self, now: OffsetDateTime) -> Vec<ConversationId> {
+        let mut due = Vec::new();
+        while let Some((until, id)) = self.sleeping.first().copied().filter(|(until, _)| *until <= now) {
+            self.sleeping.remove(&(until, id));
+            if let Some(lane) = self.lanes.get_mut(&id) {
+                lane.sleeps_until = None;
+                self.idle.insert(id);
+                due.push(id);
+            }
+        }
+        due
+    }
+
+    /// When the next lane wakes.
+    pub(super) fn next_due(&self) -> Option<OffsetDateTime> {
+        self.sleeping.first().map(|(until, _)| *until)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::{OutboundAction, OutboxState};
+    use crate::ids::{AccountId, ExternalId, UserId};
+
+    const START: OffsetDateTime = OffsetDateTime::UNIX_EPOCH;
+
+    fn entry(conversation_id: ConversationId, order: i64) -> OutboxEntry {
+        OutboxEntry {
+            id: OutboxId::generate(START),
+            user_id: UserId::generate(START),
+            account_id: AccountId::generate(START),
+            conversation_id,
+            conversation_external_id: ExternalId::from("chat"),
+            message_id: None,
+            action: OutboundAction::Delete {
+                message: ExternalId::from("m"),
+            },
+            state: OutboxState::Queued,
+            attempts: 0,
+            due_at: START,
+            order: Seq(order),
+            created_at: START,
+        }
+    }
+
+    #[test]
+    fn a_lane_keeps_the_order_of_acceptance_over_retries() {
+        let id = ConversationId::generate(START);
+        let mut lanes = Lanes::default();
+        let (first, second) = (entry(id, 1), entry(id, 2));
+        lanes.insert(second.clone());
+        lanes.insert(first.clone());
+        assert_eq!(lanes.next(id).map(|entry| entry.id), Some(first.id));
+        lanes.set_busy(id);
+        assert_eq!(lanes.next(id), None, "one at a time");
+        lanes.settle(&first, Some(START + time::Duration::SECOND));
+        assert_eq!(
+            lanes.next(id).map(|entry| entry.id),
+            Some(first.id),
+            "the second waits behind the first"
+        );
+        lanes.settle(&first, None);
+        assert_eq!(lanes.next(id).map(|entry| entry.id), Some(second.id));
+        lanes.settle(&second, None);
+        assert_eq!((lanes.len(), lanes.conversations().len()), (0, 0));
+    }
+
+    #[test]
+    fn a_sleeping_lane_wakes_at_its_time_and_holds_up_no_other() {
+        let (stuck, other) = (ConversationId::generate(START), ConversationId::generate(START));
+        let mut lanes = Lanes::default();
+        lanes.insert(entry(stuck, 1));
+        lanes.insert(entry(other, 2));
+        lanes.sleep(stuck, START + time::Duration::SECOND);
+        assert_eq!(lanes.next(stuck), None);
+        assert!(lanes.next(other).is_some());
+        assert_eq!(lanes.due(START), []);
+        assert_eq!(lanes.due(START + time::Duration::SECOND), [stuck]);
+        assert!(lanes.next(stuck).is_some());
+    }
+}

@@ -1,0 +1,277 @@
+//! What lives here: what must still go out. Each conversation is a lane: its entries leave one by one, in the order in
+//! which they were accepted, and a lane that is stuck holds up no other.
+//! Who calls it: the journal, after each commit that queued something; the tree, for those who wait for an outcome.
+//! What it may not know: SQL, platforms by name.
+
+mod attempt;
+mod lanes;
+
+use std::collections::HashMap;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use actix::{Actor, ActorContext, ActorFutureExt, AsyncContext, Context, ContextFutureSpawner, Handler, WrapFuture};
+use time::OffsetDateTime;
+use tokio::sync::oneshot;
+
+use crate::domain::{Message, OutboxEntry};
+use crate::ids::{AccountId, ConversationId, MessageId, OutboxId};
+use crate::mailbox::{Letter, Receiver};
+use crate::ports::StoreError;
+use crate::supervise::{ChildGuard, ChildSpec};
+use crate::tree::Hub;
+use attempt::{Outcome, attempt};
+use lanes::Lanes;
+
+/// Entries read at once at start.
+const PAGE: usize = 1_000;
+/// Outcomes waited for at once; who comes later is answered with what is known at that moment.
+const MAX_WATCHERS: usize = 100_000;
+const LOAD_AGAIN: Duration = Duration::from_secs(1);
+
+/// What can be asked of the outbox.
+pub enum Command {
+    /// This was committed and must go out.
+    Enqueue { entry: Box<OutboxEntry> },
+    /// Tell me when this message is sent, failed or of unknown fate.
+    /// With `only_if_waiting`
+    /// the question is dropped when the message is not here (any more): its fate is known already.
+    Watch {
+        conversation_id: ConversationId,
+        message_id: MessageId,
+        only_if_waiting: bool,
+        reply: oneshot::Sender<Box<Message>>,
+    },
+    /// End once the tries under way have ended; start no other.
+    Stop,
+}
+
+/// The outbox.
+pub struct Outbox {
+    hub: Arc<Hub>,
+    lanes: Lanes,
+    watchers: HashMap<MessageId, Vec<oneshot::Sender<Box<Message>>>>,
+    /// Nothing leaves for these accounts before that time: the platform asked to wait.
+    parked: HashMap<AccountId, OffsetDateTime>,
+    in_flight: usize,
+    wake: Option<(OffsetDateTime, actix::SpawnHandle)>,
+    is_stopping: bool,
+    _guard: ChildGuard,
+}
+
+/// Makes the outbox.
+pub struct OutboxSpec {
+    pub(crate) hub: Weak<Hub>,
+}
+
+impl ChildSpec for OutboxSpec {
+    type Key = u32;
+    type Child = Outbox;
+    const PATH: &'static str = "outbox";
+    const MAILBOX: usize = 65_536;
+    const PERMANENT: bool = true;
+
+    fn build(&self, _key: &u32, guard: ChildGuard) -> Outbox {
+        let hub = Hub::upgrade(&self.hub);
+        hub.outbox_depth.store(0, Ordering::Relaxed);
+        Outbox {
+            hub,
+            lanes: Lanes::default(),
+            watchers: HashMap::new(),
+            parked: HashMap::new(),
+            in_flight: 0,
+            wake: None,
+            is_stopping: false,
+            _guard: guard,
+        }
+    }
+}
+
+impl Actor for Outbox {
+    type Context = Context<Self>;
+
+    fn started(&mut self, context: &mut Self::Context) {
+        self.load(None, context);
+    }
+}
+
+impl Receiver for Outbox {
+    type Command = Command;
+
+    fn stop() -> Command {
+        Command::Stop
+    }
+}
+
+impl Handler<Letter<Command>> for Outbox {
+    type Result = ();
+
+    fn handle(&mut self, letter: Letter<Command>, context: &mut Self::Context) {
+        fail::fail_point!("outbox");
+        match letter.open() {
+            Command::Enqueue { entry } => {
+                let conversation_id = entry.conversation_id;
+                self.lanes.insert(*entry);
+                self.note_depth();
+                self.start(conversation_id, context);
+            }
+            Command::Watch {
+                conversation_id,
+                message_id,
+                only_if_waiting,
+                reply,
+            } => {
+                if !only_if_waiting || self.lanes.holds(conversation_id, message_id) {
+                    self.watch(message_id, reply);
+                }
+            }
+            Command::Stop => {
+                self.is_stopping = true;
+                self.stop_when_quiet(context);
+            }
+        }
+    }
+}
+
+impl Outbox {
+    /// Takes over what was committed before this actor was born; commands wait meanwhile.
+    fn load(&mut self, after: Option<OutboxId>, context: &mut Context<Self>) {
+        let hub = Arc::clone(&self.hub);
+        async move { load_all(&hub, after).await }
+            .into_actor(self)
+            .map(|entries, outbox, context| {
+                for entry in entries {
+                    outbox.lanes.insert(entry);
+                }
+                outbox.note_depth();
+                for conversation_id in outbox.lanes.conversations() {
+                    outbox.start(conversation_id, context);
+                }
+            })
+            .wait(context);
+    }
+
+    fn note_depth(&self) {
+        self.hub.outbox_depth.store(self.lanes.len(), Ordering::Relaxed);
+    }
+
+    fn watch(&mut self, message_id: MessageId, reply: oneshot::Sender<Box<Message>>) {
+        if self.watchers.len() >= MAX_WATCHERS {
+            self.watchers
+                .retain(|_, replies| replies.iter().any(|reply| !reply.is_closed()));
+        }
+        if self.watchers.len() < MAX_WATCHERS {
+            self.watchers.entry(message_id).or_default().push(reply);
+        }
+    }
+
+    /// Starts the lane's first entry if it is due and nothing forbids it.
+    fn start(&mut self, conversation_id: ConversationId, context: &mut Context<Self>) {
+        if self.is_stopping || self.in_flight >= self.hub.settings.outbox_in_flight {
+            return;
+        }
+        let Some(entry) = self.lanes.next(conversation_id) else {
+            return;
+        };
+        let now = self.hub.clock.now();
+        let parked_until = self.parked.get(&entry.account_id).copied().filter(|until| *until > now);
+        let due_at = parked_until.map_or(entry.due_at, |until| until.max(entry.due_at));
+        if due_at > now {
+            self.lanes.sleep(conversation_id, due_at);
+            self.wake_at(due_at, now, context);
+            return;
+        }
+        self.parked.remove(&entry.account_id);
+        let entry = entry.clone();
+        self.lanes.set_busy(conversation_id);
+        self.in_flight += 1;
+        let hub = Arc::clone(&self.hub);
+        let work = async move { attempt(&hub, entry).await };
+        context.spawn(
+            work.into_actor(self)
+                .map(|outcome, outbox, context| outbox.ended(outcome, context)),
+        );
+    }
+
+    fn ended(&mut self, outcome: Outcome, context: &mut Context<Self>) {
+        fail::fail_point!("outbox.ended");
+        self.in_flight -= 1;
+        let conversation_id = outcome.entry.conversation_id;
+        if let Some(until) = outcome.park_account_until {
+            self.parked.insert(outcome.entry.account_id, until);
+        }
+        self.lanes.settle(&outcome.entry, outcome.again_at);
+        self.note_depth();
+        if let Some(message) = outcome.message {
+            for watcher in self.watchers.remove(&message.id).unwrap_or_default() {
+                let _ = watcher.send(message.clone());
+            }
+        }
+        if self.is_stopping {
+            return self.stop_when_quiet(context);
+        }
+        self.start(conversation_id, context);
+        self.start_ready(context);
+    }
+
+    /// Starts lanes that waited for a free place.
+    fn start_ready(&mut self, context: &mut Context<Self>) {
+        let free = self.hub.settings.outbox_in_flight.saturating_sub(self.in_flight);
+        for conversation_id in self.lanes.ready(free) {
+            self.start(conversation_id, context);
+        }
+    }
+
+    /// One timer for the lane that is due first.
+    fn wake_at(&mut self, due_at: OffsetDateTime, now: OffsetDateTime, context: &mut Context<Self>) {
+        if let Some((at, timer)) = self.wake.take() {
+            if at <= due_at && at > now {
+                self.wake = Some((at, timer));
+                return;
+            }
+            context.cancel_future(timer);
+        }
+        // At most a minute, so that a clock that was set forward does not hold a message back for long.
+        let delay = Duration::try_from(due_at - now)
+            .unwrap_or_default()
+            .min(Duration::from_secs(60));
+        let timer = context.run_later(delay, |outbox, context| {
+            outbox.wake = None;
+            let now = outbox.hub.clock.now();
+            for conversation_id in outbox.lanes.due(now) {
+                outbox.start(conversation_id, context);
+            }
+            if let Some(next) = outbox.lanes.next_due() {
+                outbox.wake_at(next, now, context);
+            }
+        });
+        self.wake = Some((due_at, timer));
+    }
+
+    fn stop_when_quiet(&mut self, context: &mut Context<Self>) {
+        if self.in_flight == 0 {
+            context.stop();
+        }
+    }
+}
+
+async fn load_all(hub: &Hub, mut after: Option<OutboxId>) -> Vec<OutboxEntry> {
+    let mut entries: Vec<OutboxEntry> = Vec::new();
+    loop {
+        match hub.store.outbox(after, PAGE).await {
+            Ok(page) => {
+                let is_last = page.len() < PAGE;
+                after = page.last().map(|entry| entry.id).or(after);
+                entries.extend(page);
+                if is_last {
+                    return entries;
+                }
+            }
+            Err(StoreError::Unavailable(error) | StoreError::Unknown(error) | StoreError::Failed(error)) => {
+                tracing::warn!(%error, "the outbox could not be read; trying again");
+                tokio::time::sleep(LOAD_AGAIN).await;
+            }
+        }
+    }
+}

@@ -1,0 +1,231 @@
+//! What every actor of the tree can reach: the ports, and the supervisors of all kinds of actors.
+
+use std::collections::HashMap;
+use std::hash::Hash;
+use std::sync::atomic::AtomicUsize;
+use std::sync::{Arc, PoisonError, RwLock, Weak};
+use std::time::Duration;
+
+use actix_rt::Arbiter;
+
+use super::TreeSettings;
+use crate::clock::Clock;
+use crate::connection::ConnectionSpec;
+use crate::conversation::ConversationSpec;
+use crate::domain::{AccountState, Append, Appended, Change, Event, OutboxEntry};
+use crate::ids::{AccountId, ConversationId, PlatformId, UserId};
+use crate::journal::{self, JournalSpec, ReaderSpec};
+use crate::mailbox::CallError;
+use crate::outbox::{self, OutboxSpec};
+use crate::ports::{Adapters, AppendError, Bus, ConversationHead, Encoder, Store, StoreError};
+use crate::scheduler::SchedulerSpec;
+use crate::session::{self, SessionSpec};
+use crate::supervise::Children;
+
+/// Entries of each small cache. A full cache is emptied: filling it again costs one read each.
+const CACHED: usize = 100_000;
+const ENQUEUE_AGAIN: Duration = Duration::from_millis(50);
+
+/// What the tree is made of.
+pub struct TreeParts {
+    pub settings: TreeSettings,
+    pub clock: Clock,
+    pub store: Arc<dyn Store>,
+    pub adapters: Adapters,
+    pub encoder: Arc<dyn Encoder>,
+    pub bus: Arc<dyn Bus>,
+}
+
+/// What every actor of the tree can reach.
+pub struct Hub {
+    pub(crate) settings: TreeSettings,
+    pub(crate) clock: Clock,
+    pub(crate) store: Arc<dyn Store>,
+    pub(crate) adapters: Adapters,
+    pub(crate) encoder: Arc<dyn Encoder>,
+    pub(crate) bus: Arc<dyn Bus>,
+    pub(crate) journals: Children<JournalSpec>,
+    pub(crate) readers: Children<ReaderSpec>,
+    pub(crate) connections: Children<ConnectionSpec>,
+    pub(crate) conversations: Children<ConversationSpec>,
+    pub(crate) sessions: Children<SessionSpec>,
+    pub(crate) outboxes: Children<OutboxSpec>,
+    pub(crate) schedulers: Children<SchedulerSpec>,
+    /// Entries in the outbox's memory, for the bound at which sends are refused.
+    pub(crate) outbox_depth: AtomicUsize,
+    heads: Cache<ConversationId, Arc<ConversationHead>>,
+    platforms: Cache<AccountId, PlatformId>,
+    arbiters: Vec<Arbiter>,
+}
+
+impl Hub {
+    pub(super) fn new(parts: TreeParts, arbiters: Vec<Arbiter>) -> Arc<Self> {
+        let handles = || arbiters.iter().map(Arbiter::handle).collect::<Vec<_>>();
+        let [
+            journals,
+            readers,
+            connections,
+            conversations,
+            sessions,
+            outboxes,
+            schedulers,
+        ] = [(); 7].map(|()| handles());
+        Arc::new_cyclic(|hub: &Weak<Self>| Self {
+            journals: Children::start(JournalSpec { hub: hub.clone() }, journals),
+            readers: Children::start(ReaderSpec { hub: hub.clone() }, readers),
+            connections: Children::start(ConnectionSpec { hub: hub.clone() }, connections),
+            conversations: Children::start(ConversationSpec { hub: hub.clone() }, conversations),
+            sessions: Children::start(SessionSpec { hub: hub.clone() }, sessions),
+            outboxes: Children::start(OutboxSpec { hub: hub.clone() }, outboxes),
+            schedulers: Children::start(SchedulerSpec { hub: hub.clone() }, schedulers),
+            settings: parts.settings,
+            clock: parts.clock,
+            store: parts.store,
+            adapters: parts.adapters,
+            encoder: parts.encoder,
+            bus: parts.bus,
+            outbox_depth: AtomicUsize::new(0),
+            heads: Cache::default(),
+            platforms: Cache::default(),
+            arbiters,
+        })
+    }
+
+    /// The hub, for a child that is being built.
+    ///
+    /// # Panics
+    /// When the tree is gone: children are built only by its supervisors, which [`super::Tree::stop`] stops first.
+    pub(crate) fn upgrade(hub: &Weak<Self>) -> Arc<Self> {
+        #[expect(
+            clippy::expect_used,
+            reason = "a child is built only while its tree lives; a panic here ends the child alone"
+        )]
+        hub.upgrade().expect("the tree outlives its children")
+    }
+
+    pub(super) fn stop_arbiters(&self) {
+        for arbiter in &self.arbiters {
+            arbiter.stop();
+        }
+    }
+
+    /// Hands events to the user's session, if the user is online. A session too busy to take them notices the hole.
+    pub(crate) fn publish(&self, user_id: UserId, events: Arc<[Event]>) {
+        if let Some(session) = self.sessions.find(&user_id)
+            && session.tell(session::Command::Publish { events }) == Err(CallError::Full)
+        {
+            tracing::warn!(%user_id, "a session is too busy; it will read what it missed");
+        }
+    }
+
+    pub(crate) fn publish_typing(&self, user_id: UserId, id: ConversationId, actor_id: &str, actor_name: Option<&str>) {
+        if let Some(session) = self.sessions.find(&user_id) {
+            let (actor_id, actor_name) = (actor_id.to_owned(), actor_name.map(str::to_owned));
+            // Worth nothing later, so it is not said again when the session is busy.
+            let _ = session.tell(session::Command::Typing {
+                conversation_id: id,
+                actor_id,
+                actor_name,
+            });
+        }
+    }
+
+    /// Hands a committed entry to the outbox. One that restarts reads it from storage.
+    pub(crate) fn enqueue(self: &Hub, entry: OutboxEntry) {
+        let Some(outbox) = self.outboxes.find(&0) else { return };
+        if outbox.tell(outbox::Command::Enqueue {
+            entry: Box::new(entry.clone()),
+        }) == Err(CallError::Full)
+        {
+            actix_rt::spawn(async move {
+                // The number of these tasks is bounded by the number of entries, and that by the outbox's capacity.
+                while outbox.tell(outbox::Command::Enqueue {
+                    entry: Box::new(entry.clone()),
+                }) == Err(CallError::Full)
+                {
+                    tokio::time::sleep(ENQUEUE_AGAIN).await;
+                }
+            });
+        }
+    }
+
+    /// The conversation's owner and names, from memory when they are known.
+    pub(crate) async fn head(&self, id: ConversationId) -> Result<Option<Arc<ConversationHead>>, StoreError> {
+        if let Some(head) = self.heads.get(&id) {
+            return Ok(Some(head));
+        }
+        let Some(head) = self.store.conversation_head(id).await? else {
+            return Ok(None);
+        };
+        let head = Arc::new(head);
+        self.heads.insert(id, Arc::clone(&head));
+        Ok(Some(head))
+    }
+
+    /// The platform of an entry's account; none when it cannot be told at the moment.
+    pub(crate) async fn platform_of(&self, entry: &OutboxEntry) -> Option<PlatformId> {
+        if let Some(platform) = self.platforms.get(&entry.account_id) {
+            return Some(platform);
+        }
+        let head = self.head(entry.conversation_id).await.ok().flatten()?;
+        self.platforms.insert(entry.account_id, head.platform.clone());
+        Some(head.platform.clone())
+    }
+
+    pub(crate) async fn set_account_state(
+        &self,
+        user_id: UserId,
+        account_id: AccountId,
+        state: AccountState,
+        reason: Option<String>,
+    ) -> Result<Appended, AppendError> {
+        let change = Change::AccountState {
+            account_id,
+            state,
+            reason,
+        };
+        journal::append(self, Append { user_id, change }).await
+    }
+
+    /// An actor of this account crashed too often: the person is told.
+    pub(crate) fn account_failed(self: Arc<Self>, account_id: AccountId, error: &str) {
+        tracing::error!(%account_id, %error, "an account is stopped because its actor crashed too often");
+        actix_rt::spawn(async move {
+            let reason = "It crashed several times in a row and was stopped. Try again in a few minutes.".to_owned();
+            let result = match self.store.account(account_id).await {
+                Ok(Some(account)) => self
+                    .set_account_state(account.user_id, account_id, AccountState::Failed, Some(reason))
+                    .await
+                    .map(drop),
+                Ok(None) => Ok(()),
+                Err(error) => Err(error.into()),
+            };
+            if let Err(error) = result {
+                tracing::error!(%account_id, %error, "the state of a stopped account could not be stored");
+            }
+        });
+    }
+}
+
+/// A small map with a bound.
+struct Cache<K, V>(RwLock<HashMap<K, V>>);
+
+impl<K, V> Default for Cache<K, V> {
+    fn default() -> Self {
+        Self(RwLock::default())
+    }
+}
+
+impl<K: Eq + Hash, V: Clone> Cache<K, V> {
+    fn get(&self, key: &K) -> Option<V> {
+        self.0.read().unwrap_or_else(PoisonError::into_inner).get(key).cloned()
+    }
+
+    fn insert(&self, key: K, value: V) {
+        let mut map = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        if map.len() >= CACHED {
+            map.clear();
+        }
+        map.insert(key, value);
+    }
+}

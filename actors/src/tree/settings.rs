@@ -1,0 +1,42 @@
+//! The bounds and times of the tree.
+
+use std::time::Duration;
+
+/// The bounds and times of the tree.
+#[derive(Clone, Debug)]
+pub struct TreeSettings {
+    /// Threads on which the actors live.
+    pub arbiters: usize,
+    /// Journals; each commits one batch at a time.
+    pub journal_shards: u32,
+    /// Most appends in one transaction.
+    pub journal_batch: usize,
+    /// Appends that may wait in one journal; more are answered with "busy".
+    pub journal_queue: usize,
+    /// A conversation in which nothing has happened for so long ends.
+    pub conversation_idle: Duration,
+    /// Tries to send that may be under way at once.
+    pub outbox_in_flight: usize,
+    /// Entries that may wait in the outbox; more sends are answered with "busy".
+    pub outbox_capacity: usize,
+    /// A message that could not be sent for so long fails.
+    pub outbox_give_up_after: Duration,
+    /// Sockets of one user; the oldest is ended when one more opens.
+    pub sockets_per_user: usize,
+}
+
+impl Default for TreeSettings {
+    fn default() -> Self {
+        Self {
+            arbiters: 2,
+            journal_shards: 2,
+            journal_batch: 256,
+            journal_queue: 8_192,
+            conversation_idle: Duration::from_secs(300),
+            outbox_in_flight: 256,
+            outbox_capacity: 100_000,
+            outbox_give_up_after: Duration::from_secs(24 * 3_600),
+            sockets_per_user: 64,
+        }
+    }
+}

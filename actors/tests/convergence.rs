@@ -1,0 +1,245 @@
+//! P8: whatever the order in which a message and what happens to it arrive, all ends in the same state; and what a
+//! client builds from the events is what a fresh look shows.
+
+mod support;
+
+use std::collections::BTreeMap;
+
+use hub_actors::domain::{Append, Change, DeliveryStatus, EventKind, InboundEvent, InboundKind, Message};
+use hub_actors::{ConversationId, ExternalId, MessageId};
+use proptest::prelude::*;
+use support::{MemoryStore, START, message_event};
+use time::Duration;
+
+fn happened(kind: InboundKind) -> InboundEvent {
+    InboundEvent {
+        kind,
+        ..message_event("chat", "m")
+    }
+}
+
+fn own_message() -> InboundEvent {
+    let mut event = message_event("chat", "m");
+    if let InboundKind::Message(message) = &mut event.kind {
+        message.is_outgoing = true;
+    }
+    event
+}
+
+fn edited(text: &str, second: i64) -> InboundEvent {
+    happened(InboundKind::Edited {
+        message: ExternalId::from("m"),
+        text: text.to_owned(),
+        at: START + Duration::seconds(second),
+    })
+}
+
+fn reacted(actor: &str, is_active: bool, second: i64) -> InboundEvent {
+    happened(InboundKind::Reaction {
+        message: ExternalId::from("m"),
+        actor_id: actor.to_owned(),
+        emoji: "👍".to_owned(),
+        is_active,
+        at: START + Duration::seconds(second),
+    })
+}
+
+fn receipt(status: DeliveryStatus, second: i64) -> InboundEvent {
+    let at = START + Duration::seconds(second);
+    happened(InboundKind::Receipt {
+        message: ExternalId::from("m"),
+        status,
+        reason: None,
+        at,
+    })
+}
+
+fn deleted() -> InboundEvent {
+    happened(InboundKind::Deleted {
+        message: ExternalId::from("m"),
+        at: START + Duration::seconds(90),
+    })
+}
+
+/// Everything of a message that does not depend on when the hub saw it.
+fn essence(message: &Message) -> String {
+    let mut reactions: Vec<_> = message
+        .reactions
+        .iter()
+        .map(|one| (&one.actor_id, &one.emoji, one.is_active, one.at))
+        .collect();
+    reactions.sort();
+    let Message {
+        content,
+        status,
+        edited_at,
+        deleted_at,
+        delivered_at,
+        read_at,
+        is_read,
+        ..
+    } = message;
+    format!("{content:?} {status:?} {edited_at:?} {deleted_at:?} {delivered_at:?} {read_at:?} {is_read} {reactions:?}")
+}
+
+/// The message's essence and the unread count after the events, each delivered `copies` times.
+fn outcome(events: &[InboundEvent], copies: usize) -> (String, i32) {
+    let (store, account) = MemoryStore::with_account();
+    let chat = ExternalId::from("chat");
+    for event in events {
+        for _ in 0..copies {
+            let change = Change::Inbound {
+                account_id: account.id,
+                conversation: chat.clone(),
+                events: vec![event.clone()],
+            };
+            store
+                .apply(&Append {
+                    user_id: account.user_id,
+                    change,
+                })
+                .unwrap();
+        }
+    }
+    store.rows(|rows| {
+        assert_eq!(rows.workspace.messages.len(), 1, "one message, however often it came");
+        let numbers: Vec<i64> = rows.events.iter().map(|event| event.seq.0).collect();
+        assert_eq!(numbers, (1..=numbers.len() as i64).collect::<Vec<_>>());
+        assert_eq!(
+            followed(&rows.events.iter().map(|event| &event.kind).collect::<Vec<_>>()),
+            fresh(rows)
+        );
+        let message = rows.workspace.messages.values().next().unwrap();
+        let conversation = rows.workspace.conversations.values().next().unwrap();
+        (essence(message), conversation.unread_count)
+    })
+}
+
+type View = (BTreeMap<MessageId, String>, BTreeMap<ConversationId, i32>);
+
+/// What a client knows that only follows the events.
+fn followed(kinds: &[&EventKind]) -> View {
+    let mut messages: BTreeMap<MessageId, Message> = BTreeMap::new();
+    let mut unread = BTreeMap::new();
+    for kind in kinds {
+        if let Some(conversation) = kind.conversation() {
+            unread.insert(conversation.id, conversation.unread_count);
+        }
+        match kind {
+            EventKind::MessageReceived { message, .. }
+            | EventKind::MessageQueued { message, .. }
+            | EventKind::MessageEdited { message }
+            | EventKind::StatusChanged { message } => {
+                messages.insert(message.id, (**message).clone());
+            }
+            EventKind::MessageDeleted { message_id, .. } => {
+                messages.remove(message_id);
+            }
+            EventKind::ReactionAdded {
+                message_id, reaction, ..
+            }
+            | EventKind::ReactionRemoved {
+                message_id, reaction, ..
+            } => {
+                let reactions = &mut messages.get_mut(message_id).unwrap().reactions;
+                reactions.retain(|known| known.actor_id != reaction.actor_id || known.emoji != reaction.emoji);
+                reactions.push(reaction.clone());
+            }
+            EventKind::ConversationChanged { read, .. } => {
+                for id in read {
+                    if let Some(message) = messages.get_mut(id) {
+                        message.is_read = true;
+                    }
+                }
+            }
+            EventKind::AccountChanged { .. } => {}
+        }
+    }
+    messages.retain(|_, message| message.deleted_at.is_none());
+    (
+        messages
+            .into_iter()
+            .map(|(id, message)| (id, shown(&message)))
+            .collect(),
+        unread,
+    )
+}
+
+/// What a fresh look shows; a deleted message is not shown.
+fn fresh(rows: &support::Rows) -> View {
+    let messages = rows
+        .workspace
+        .messages
+        .values()
+        .filter(|message| message.deleted_at.is_none());
+    let conversations = rows.workspace.conversations.values();
+    (
+        messages.map(|message| (message.id, shown(message))).collect(),
+        conversations
+            .map(|conversation| (conversation.id, conversation.unread_count))
+            .collect(),
+    )
+}
+
+fn shown(message: &Message) -> String {
+    let mut reactions: Vec<_> = message
+        .reactions
+        .iter()
+        .filter(|one| one.is_active)
+        .map(|one| &one.actor_id)
+        .collect();
+    reactions.sort();
+    format!(
+        "{:?} {:?} {} {reactions:?}",
+        message.content, message.status, message.is_read
+    )
+}
+
+fn incoming() -> Vec<InboundEvent> {
+    vec![
+        message_event("chat", "m"),
+        edited("first edit", 10),
+        edited("second edit", 20),
+        reacted("ann", true, 5),
+        reacted("ann", false, 6),
+        reacted("bob", true, 7),
+    ]
+}
+
+fn outgoing() -> Vec<InboundEvent> {
+    vec![
+        own_message(),
+        receipt(DeliveryStatus::Delivered, 10),
+        receipt(DeliveryStatus::Read, 20),
+        edited("edit", 15),
+        reacted("ann", true, 5),
+    ]
+}
+
+fn with_deletion(mut events: Vec<InboundEvent>) -> Vec<InboundEvent> {
+    events.push(deleted());
+    events
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 400, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn every_order_of_an_incoming_message_ends_alike(events in Just(incoming()).prop_shuffle(), copies in 1_usize..3) {
+        prop_assert_eq!(outcome(&events, copies), outcome(&incoming(), 1));
+    }
+
+    #[test]
+    fn every_order_of_an_own_message_ends_alike(events in Just(outgoing()).prop_shuffle(), copies in 1_usize..3) {
+        prop_assert_eq!(outcome(&events, copies), outcome(&outgoing(), 1));
+    }
+
+    #[test]
+    fn deleting_is_final_in_every_order(
+        incoming_events in Just(with_deletion(incoming())).prop_shuffle(),
+        own in Just(with_deletion(outgoing())).prop_shuffle(),
+    ) {
+        prop_assert_eq!(outcome(&incoming_events, 1), outcome(&with_deletion(incoming()), 1));
+        prop_assert_eq!(outcome(&own, 2), outcome(&with_deletion(outgoing()), 1));
+    }
+}

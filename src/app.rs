@@ -1,0 +1,277 @@
+//! What lives here: the one place where everything is wired: settings in, a running hub out.
+//! Who calls it: the command line, the demo and the tests.
+//! What it may not know: how any part does its work.
+
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use actix_web::dev::{Server, ServerHandle};
+use actix_web::{HttpServer, web};
+use hub_actors::Clock;
+use hub_actors::mailbox::CallError;
+use hub_actors::ports::{Bus, NoBus, StoreError};
+use hub_actors::tree::{Tree, TreeParts, TreeSettings};
+use metrics_exporter_prometheus::{BuildError, PrometheusBuilder, PrometheusHandle};
+use secrecy::{ExposeSecret, SecretString};
+use tokio::sync::watch;
+
+use crate::cluster::limits::Quotas;
+use crate::cluster::{BusNotice, ClusterError, RedisBus, limits};
+use crate::http::usage::UsageLog;
+use crate::http::{self, AppState, SessionCache, spa};
+use crate::platforms::{self, ClientError};
+use crate::settings::{Settings, SettingsError};
+use crate::store::Store;
+use crate::vault::tokens::Tokens;
+use crate::vault::{KeyError, MasterKey, Vault};
+use crate::views::FrameEncoder;
+
+/// How often a running hub looks for keys that another one has added.
+const KEY_REFRESH: Duration = Duration::from_secs(10);
+/// A client that takes longer to send a request's head is cut off.
+const REQUEST_HEAD_PATIENCE: Duration = Duration::from_secs(10);
+const KEEP_ALIVE: Duration = Duration::from_secs(75);
+/// Open connections of one HTTP worker; more wait in the system's queue.
+const MAX_CONNECTIONS: usize = 25_000;
+const BACKLOG: u32 = 4_096;
+
+/// A hub that is ready to run.
+pub struct Application {
+    address: SocketAddr,
+    server: Server,
+    stop: watch::Sender<bool>,
+    tree: Tree,
+    store: Store,
+    usage: UsageLog,
+    shutdown: Duration,
+    key_refresh: tokio::task::JoinHandle<()>,
+}
+
+/// Stops a running hub from elsewhere.
+#[derive(Clone)]
+pub struct StopHandle(watch::Sender<bool>);
+
+impl StopHandle {
+    /// Asks the hub to stop in good order; [`Application::run_until_stopped`] returns when it has.
+    pub fn stop(&self) {
+        self.0.send_replace(true);
+    }
+}
+
+/// Why a hub does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    #[error(transparent)]
+    Settings(#[from] SettingsError),
+    #[error("the setting {0} is missing")]
+    Missing(&'static str),
+    #[error("vault.key: {0}")]
+    Key(#[from] KeyError),
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error(transparent)]
+    Cluster(#[from] ClusterError),
+    #[error("the client for platforms cannot be made: {0}")]
+    Platforms(#[from] ClientError),
+    #[error("cannot listen on {address}: {error}. Choose another server.bind (HUB__SERVER__BIND)")]
+    Bind { address: SocketAddr, error: io::Error },
+    #[error("the actors do not start: {0}")]
+    Tree(#[from] CallError),
+    #[error("the metrics cannot be started: {0}")]
+    Metrics(String),
+    #[error("the server failed: {0}")]
+    Server(#[from] io::Error),
+}
+
+impl Application {
+    /// Opens the database, starts the actors, and listens. Must be called on an actix system.
+    ///
+    /// # Errors
+    /// [`StartError`], with what to do about it.
+    pub async fn build(mut settings: Settings) -> Result<Self, StartError> {
+        settings.ensure_keys()?;
+        let clock = Clock::system();
+        let vault = Vault::new(clock.clone());
+        let master = master_key(&settings)?;
+        let store =
+            Store::connect_with_retention(&settings.database, &settings.retention, vault.clone(), master, clock.clone())
+                .await?;
+        let (tree, bus_notices) = start_tree(&settings, &store, &clock).await?;
+        hear(bus_notices, tree.clone());
+        let usage = UsageLog::start(store.clone());
+        let limiter = limits::start(Quotas::from(&settings.limits), settings.redis.url.as_ref())?;
+        let jwt_secret = settings.auth.jwt_secret.clone().ok_or(StartError::Missing("auth.jwt_secret"))?;
+        let state = web::Data::new(AppState {
+            tokens: Tokens::new(&jwt_secret, settings.auth.access_ttl, settings.auth.refresh_ttl, clock.clone()),
+            site: spa::Site::new(&settings.frontend),
+            settings: Arc::new(settings.clone()),
+            clock,
+            store: store.clone(),
+            vault,
+            tree: tree.clone(),
+            limiter,
+            usage: usage.clone(),
+            metrics: metrics()?,
+            sessions: SessionCache::default(),
+        });
+        let (address, server) = listen(&settings, &state)?;
+        let key_refresh = actix_rt::spawn(refresh_keys(store.clone()));
+        tracing::info!(address = %address, "listening on http://{address}");
+        let shutdown = Duration::from_secs(settings.server.shutdown_seconds);
+        Ok(Self { address, server, stop: watch::Sender::new(false), tree, store, usage, shutdown, key_refresh })
+    }
+
+    /// Where it listens; tells the port when the settings asked for any.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// A handle that stops it.
+    pub fn stop_handle(&self) -> StopHandle {
+        StopHandle(self.stop.clone())
+    }
+
+    /// Runs until SIGTERM, SIGINT or a [`StopHandle`] asks it to stop, and then until it has stopped: new connections
+    /// are refused, sockets are told to come back, requests under way are answered, sends under way are finished or
+    /// left to the next start, what waits is committed.
+    ///
+    /// # Errors
+    /// When the server fails.
+    pub async fn run_until_stopped(self) -> Result<(), StartError> {
+        let handle = self.server.handle();
+        let mut stop = self.stop.subscribe();
+        let server = actix_rt::spawn(self.server);
+        tokio::select! {
+            _ = stop.wait_for(|stop| *stop) => {}
+            () = terminated() => {}
+        }
+        tracing::info!("stopping");
+        drain(&handle, &self.tree, self.shutdown).await;
+        self.key_refresh.abort();
+        self.usage.flush().await;
+        self.store.close().await;
+        tracing::info!("stopped");
+        match server.await {
+            Ok(result) => Ok(result?),
+            Err(error) => Err(StartError::Server(io::Error::other(error))),
+        }
+    }
+}
+
+/// Half of the time is for requests and sockets, half for the actors behind them.
+async fn drain(handle: &ServerHandle, tree: &Tree, patience: Duration) {
+    let server = actix_rt::spawn(handle.stop(true));
+    tree.close_sockets(patience / 4).await;
+    if tokio::time::timeout(patience / 2, server).await.is_err() {
+        handle.stop(false).await;
+    }
+    tree.stop(patience / 2).await;
+}
+
+async fn terminated() {
+    use tokio::signal::unix::{SignalKind, signal};
+    let mut signals = match (signal(SignalKind::terminate()), signal(SignalKind::interrupt())) {
+        (Ok(terminate), Ok(interrupt)) => (terminate, interrupt),
+        (Err(error), _) | (_, Err(error)) => {
+            tracing::error!(%error, "signals cannot be heard");
+            return std::future::pending().await;
+        }
+    };
+    tokio::select! {
+        _ = signals.0.recv() => {}
+        _ = signals.1.recv() => {}
+    }
+}
+
+pub(crate) fn master_key(settings: &Settings) -> Result<MasterKey, StartError> {
+    let key = settings.vault.key.as_ref().ok_or(StartError::Missing("vault.key"))?;
+    let mut master = MasterKey::parse(key.expose_secret())?;
+    for previous in &settings.vault.previous_keys {
+        master = master.with_previous(SecretString::expose_secret(previous))?;
+    }
+    Ok(master)
+}
+
+type BusNotices = tokio::sync::mpsc::Receiver<BusNotice>;
+
+/// Word from other hubs that may wait; more is dropped, and sessions find what they missed by themselves.
+const MAX_NOTICES: usize = 10_000;
+
+async fn start_tree(settings: &Settings, store: &Store, clock: &Clock) -> Result<(Tree, BusNotices), StartError> {
+    let cores = std::thread::available_parallelism().map_or(2, usize::from);
+    let (sender, notices) = tokio::sync::mpsc::channel(MAX_NOTICES);
+    let bus: Arc<dyn Bus> = match &settings.redis.url {
+        Some(url) => Arc::new(RedisBus::start(url, store.epoch_text(), move |notice| drop(sender.try_send(notice)))?),
+        None => Arc::new(NoBus),
+    };
+    let shards = if settings.database.is_embedded() { 1 } else { settings.journal.shards };
+    let parts = TreeParts {
+        settings: TreeSettings {
+            arbiters: if settings.tree.arbiters == 0 { cores } else { settings.tree.arbiters },
+            journal_shards: u32::try_from(shards).unwrap_or(1),
+            journal_batch: settings.journal.max_batch,
+            conversation_idle: Duration::from_secs(settings.tree.conversation_idle_seconds),
+            outbox_in_flight: settings.outbox.max_in_flight,
+            outbox_give_up_after: Duration::from_secs(settings.outbox.give_up_after_hours * 3_600),
+            sockets_per_user: settings.websocket.max_per_user,
+            ..TreeSettings::default()
+        },
+        clock: clock.clone(),
+        store: Arc::new(store.clone()),
+        adapters: platforms::adapters(settings, clock.clone())?,
+        encoder: Arc::new(FrameEncoder),
+        bus,
+    };
+    Ok((Tree::start(parts).await?, notices))
+}
+
+/// Passes on what other hubs say.
+fn hear(mut notices: BusNotices, tree: Tree) {
+    actix_rt::spawn(async move {
+        while let Some(notice) = notices.recv().await {
+            match notice {
+                BusNotice::Grown { user_id, last } => tree.announced(user_id, last),
+                // Sessions look by themselves every half minute.
+                BusNotice::Resumed => {}
+            }
+        }
+    });
+}
+
+fn listen(settings: &Settings, state: &web::Data<AppState>) -> Result<(SocketAddr, Server), StartError> {
+    let bind = |error| StartError::Bind { address: settings.server.bind, error };
+    let listener = TcpListener::bind(settings.server.bind).map_err(bind)?;
+    let address = listener.local_addr().map_err(bind)?;
+    let shared = state.clone();
+    let mut server = HttpServer::new(move || http::application(shared.clone()))
+        .backlog(BACKLOG)
+        .max_connections(MAX_CONNECTIONS)
+        .client_request_timeout(REQUEST_HEAD_PATIENCE)
+        .keep_alive(KEEP_ALIVE)
+        .shutdown_timeout(settings.server.shutdown_seconds)
+        .disable_signals();
+    if settings.server.workers > 0 {
+        server = server.workers(settings.server.workers);
+    }
+    Ok((address, server.listen(listener).map_err(bind)?.run()))
+}
+
+async fn refresh_keys(store: Store) {
+    loop {
+        tokio::time::sleep(KEY_REFRESH).await;
+        if let Err(error) = store.load_vault_keys().await {
+            tracing::warn!(%error, "the vault's keys could not be refreshed");
+        }
+    }
+}
+
+/// One recorder per process, however many hubs run in it.
+fn metrics() -> Result<PrometheusHandle, StartError> {
+    static HANDLE: OnceLock<Result<PrometheusHandle, String>> = OnceLock::new();
+    HANDLE
+        .get_or_init(|| PrometheusBuilder::new().install_recorder().map_err(|error: BuildError| error.to_string()))
+        .clone()
+        .map_err(StartError::Metrics)
+}

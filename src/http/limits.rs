@@ -1,0 +1,207 @@
+//! The gate before the routes: checks the access token once, counts the request, refuses what is too much.
+
+use std::net::IpAddr;
+
+use actix_web::body::{EitherBody, MessageBody};
+use actix_web::dev::{ServiceRequest, ServiceResponse};
+use actix_web::http::Method;
+use actix_web::http::header::{HeaderMap, HeaderName, HeaderValue};
+use actix_web::middleware::Next;
+use actix_web::{Error, HttpMessage, HttpResponse, web};
+use hub_actors::Clock;
+use time::format_description::well_known::Rfc3339;
+
+pub use crate::cluster::limits::{Backend, Decision, LimitClass, Limiter, WINDOW};
+
+use super::AppState;
+use super::error::ApiError;
+use super::identity::{CheckedClaims, access_claims};
+use super::security::{client_address, note_user};
+use super::shape::is_under;
+
+const LIMIT: HeaderName = HeaderName::from_static("x-ratelimit-limit");
+const REMAINING: HeaderName = HeaderName::from_static("x-ratelimit-remaining");
+const RESET: HeaderName = HeaderName::from_static("x-ratelimit-reset");
+
+/// What the gate does with a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Plan {
+    /// The limit that it counts against; none: it is not counted.
+    class: Option<LimitClass>,
+    /// Whether an access token is read, and a wrong one refused whatever the route.
+    reads_token: bool,
+}
+
+impl Plan {
+    fn of(method: &Method, path: &str) -> Self {
+        let plan = |class, reads_token| Self { class, reads_token };
+        let is_any = |roots: &[&str]| roots.iter().any(|root| is_under(path, root));
+        // Webhooks are signed and bounded by their own queues; a platform that is told to slow down would give up.
+        let free = ["/api/csrf-token", "/api/webhooks", "/api/docs", "/api/openapi.json"];
+        if method == Method::OPTIONS || !is_under(path, "/api") || is_any(&free) {
+            plan(None, false)
+        } else if is_any(&["/api/auth/register", "/api/auth/login", "/api/auth/refresh"]) {
+            plan(Some(LimitClass::Strict), false)
+        } else if is_any(&["/api/telegram/auth"]) {
+            plan(Some(LimitClass::Strict), true)
+        } else if is_any(&["/api/auth/logout", "/api/admin"]) {
+            plan(Some(LimitClass::Standard), false)
+        } else {
+            plan(Some(LimitClass::Standard), true)
+        }
+    }
+}
+
+/// Middleware: see the head of this file.
+///
+/// # Errors
+/// Those of the routes; its own refusals are answers.
+pub async fn gate<Body: MessageBody + 'static>(
+    state: web::Data<AppState>,
+    request: ServiceRequest,
+    next: Next<Body>,
+) -> Result<ServiceResponse<EitherBody<Body>>, Error> {
+    let plan = Plan::of(request.method(), request.path());
+    let claims = if plan.reads_token {
+        access_claims(request.headers(), &state.tokens)
+    } else {
+        Ok(None)
+    };
+    let decision = match plan.class {
+        Some(class) => {
+            let user = match &claims {
+                Ok(Some(claims)) if class == LimitClass::Standard => Some(format!("user:{}", claims.sub)),
+                _ => None,
+            };
+            let key = user.unwrap_or_else(|| {
+                let proxies = &state.settings.server.trusted_proxies;
+                address_key(client_address(request.head().peer_addr, request.headers(), proxies))
+            });
+            let decision = state.limiter.check(class, &key).await;
+            if !decision.allowed {
+                metrics::counter!("hub_rate_limited_total", "class" => class.as_str()).increment(1);
+                let error = ApiError::too_many(decision.limit, WINDOW, decision.retry_after);
+                return Ok(refuse(request, error, Some(decision), &state.clock));
+            }
+            Some(decision)
+        }
+        None => None,
+    };
+    match claims {
+        Err(error) => return Ok(refuse(request, error, decision, &state.clock)),
+        Ok(Some(claims)) => {
+            note_user(claims.sub);
+            request.extensions_mut().insert(CheckedClaims(claims));
+        }
+        Ok(None) => {}
+    }
+    let mut response = next.call(request).await?;
+    if let Some(decision) = decision {
+        describe(response.headers_mut(), &decision, &state.clock);
+    }
+    Ok(response.map_into_left_body())
+}
+
+fn refuse<Body>(
+    request: ServiceRequest,
+    error: ApiError,
+    decision: Option<Decision>,
+    clock: &Clock,
+) -> ServiceResponse<EitherBody<Body>> {
+    let mut response = HttpResponse::from_error(error);
+    if let Some(decision) = decision {
+        describe(response.headers_mut(), &decision, clock);
+    }
+    request.into_response(response).map_into_right_body()
+}
+
+/// Tells the sender what is left. The moment of the reset is RFC 3339, in UTC.
+fn describe(headers: &mut HeaderMap, decision: &Decision, clock: &Clock) {
+    headers.insert(LIMIT, HeaderValue::from(decision.limit));
+    headers.insert(REMAINING, HeaderValue::from(decision.remaining));
+    let reset = (clock.now() + decision.reset_after).format(&Rfc3339);
+    if let Some(reset) = reset.ok().and_then(|reset| HeaderValue::try_from(reset).ok()) {
+        headers.insert(RESET, reset);
+    }
+}
+
+/// The counter of an address. Of IPv6 the first 64 bits count: one customer has at least so many addresses (RFC 6177).
+fn address_key(address: Option<IpAddr>) -> String {
+    match address.map(|address| address.to_canonical()) {
+        Some(IpAddr::V4(address)) => format!("address:{address}"),
+        Some(IpAddr::V6(address)) => {
+            let [a, b, c, d, ..] = address.segments();
+            format!("address:{a:x}:{b:x}:{c:x}:{d:x}")
+        }
+        None => "address:unknown".to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn each_path_has_its_limit() {
+        let free = (None, false);
+        let strict = (Some(LimitClass::Strict), false);
+        let standard = (Some(LimitClass::Standard), true);
+        let table = [
+            (Method::GET, "/health", free),
+            (Method::GET, "/", free),
+            (Method::GET, "/assets/app.js", free),
+            (Method::GET, "/ws/messages/", free),
+            (Method::GET, "/metrics", free),
+            (Method::GET, "/api/docs/index.html", free),
+            (Method::GET, "/api/openapi.json", free),
+            (Method::GET, "/api/csrf-token", free),
+            (Method::POST, "/api/webhooks/custom/1", free),
+            (Method::POST, "/api/webhooksx", standard),
+            (Method::OPTIONS, "/api/messages", free),
+            (Method::POST, "/api/auth/register", strict),
+            (Method::POST, "/api/auth/login", strict),
+            (Method::POST, "/api/auth/refresh", strict),
+            (
+                Method::POST,
+                "/api/telegram/auth/verify",
+                (Some(LimitClass::Strict), true),
+            ),
+            (Method::POST, "/api/auth/logout", (Some(LimitClass::Standard), false)),
+            (Method::GET, "/api/admin/tree", (Some(LimitClass::Standard), false)),
+            (Method::GET, "/api/auth/me", standard),
+            (Method::GET, "/api/messages", standard),
+            (Method::GET, "/api/nothing", standard),
+        ];
+        for (method, path, (class, reads_token)) in table {
+            assert_eq!(Plan::of(&method, path), Plan { class, reads_token }, "{method} {path}");
+        }
+    }
+
+    #[test]
+    fn one_customer_has_one_counter() {
+        let key = |text: &str| address_key(Some(text.parse().unwrap()));
+        assert_eq!(key("192.0.2.7"), key("::ffff:192.0.2.7"));
+        assert_ne!(key("192.0.2.7"), key("192.0.2.8"));
+        assert_eq!(key("2001:db8:1:2::1"), key("2001:db8:1:2:ffff::9"));
+        assert_ne!(key("2001:db8:1:2::1"), key("2001:db8:1:3::1"));
+    }
+
+    #[test]
+    fn the_headers_say_what_is_left() {
+        let decision = Decision {
+            allowed: true,
+            limit: 100,
+            remaining: 58,
+            reset_after: Duration::from_secs(25),
+            retry_after: Duration::ZERO,
+        };
+        let mut headers = HeaderMap::new();
+        describe(&mut headers, &decision, &Clock::system());
+        assert_eq!(headers.get(LIMIT).unwrap(), "100");
+        assert_eq!(headers.get(REMAINING).unwrap(), "58");
+        let reset = headers.get(RESET).unwrap().to_str().unwrap();
+        assert!(reset.ends_with('Z') && reset.contains('T'), "{reset}");
+    }
+}

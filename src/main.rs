@@ -1,0 +1,95 @@
+//! The command line.
+#![expect(clippy::print_stdout, reason = "answers go there")]
+#![expect(clippy::print_stderr, reason = "complaints go there")]
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use messaging_hub::app::Application;
+use messaging_hub::settings::{KeySource, Settings, SettingsError};
+use messaging_hub::{demo, doctor, http, maintenance, telemetry};
+
+/// A self-hosted hub that brings the messages of every platform into one ordered, durable, live inbox.
+///
+/// Exit codes: 0 done, 1 failed, 2 wrong command line or settings.
+#[derive(Parser)]
+#[command(version)]
+struct CommandLine {
+    /// Settings file; the default is ./config.toml if it is there. HUB__SECTION__KEY in the environment wins over it.
+    #[arg(long, global = true, value_name = "FILE")]
+    config: Option<PathBuf>,
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+#[derive(Clone, Copy, Subcommand)]
+enum Command {
+    /// Run the hub (the default).
+    Serve,
+    /// Run a hub with a correspondent that writes to you, to try it out.
+    Demo,
+    /// Bring the database to the version that this hub needs, and end.
+    Migrate,
+    /// Check settings, address, folder, keys, database, clock and Redis; say what is wrong and what to do.
+    Doctor,
+    /// Ask the hub that runs with these settings whether it is well.
+    Health,
+    /// Print the OpenAPI document.
+    Openapi,
+    /// Seal everything in the database with a new key, while hubs on the same external database keep serving.
+    RotateKey,
+}
+
+fn main() -> ExitCode {
+    let line = CommandLine::parse();
+    match actix_rt::System::new().block_on(run(line)) {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::from(1),
+        Err(failure) => {
+            eprintln!("messaging-hub: {failure}");
+            ExitCode::from(if matches!(failure, Failure::Settings(_)) { 2 } else { 1 })
+        }
+    }
+}
+
+/// Why a command ends without having done its work.
+#[derive(Debug, thiserror::Error)]
+enum Failure {
+    #[error(transparent)]
+    Settings(#[from] SettingsError),
+    #[error("{0}")]
+    Work(String),
+}
+
+fn failed(error: impl std::error::Error) -> Failure {
+    Failure::Work(error.to_string())
+}
+
+/// False when a check found something wrong.
+async fn run(CommandLine { config, command }: CommandLine) -> Result<bool, Failure> {
+    let settings = Settings::load(config.as_deref());
+    match command.unwrap_or(Command::Serve) {
+        Command::Serve => serve(settings?).await?,
+        Command::Demo => demo::run(settings?).await.map_err(failed)?,
+        Command::Doctor => {
+            let findings = doctor::examine(settings).await;
+            findings.iter().for_each(|finding| println!("{finding}"));
+            return Ok(findings.iter().all(|finding| finding.result.is_ok()));
+        }
+        Command::Health => return Ok(doctor::is_healthy(&settings?).await),
+        Command::Openapi => println!("{}", http::openapi::document().to_pretty_json().map_err(failed)?),
+        Command::Migrate => println!("{}", maintenance::migrate(settings?).await.map_err(failed)?),
+        Command::RotateKey => println!("{}", maintenance::rotate_key(settings?).await.map_err(failed)?),
+    }
+    Ok(true)
+}
+
+async fn serve(mut settings: Settings) -> Result<(), Failure> {
+    telemetry::start(&settings.log);
+    if let KeySource::Created(file) = settings.ensure_keys()? {
+        tracing::info!("the keys of this hub were made; they are in {}", file.display());
+    }
+    let application = Application::build(settings).await.map_err(failed)?;
+    application.run_until_stopped().await.map_err(failed)
+}

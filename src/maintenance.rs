@@ -1,0 +1,56 @@
+//! What lives here: work on the database while no hub is served by this process: `migrate` and `rotate-key`.
+//! Who calls it: main.
+//! What it may not know: SQL, the tree.
+
+use hub_actors::Clock;
+
+use crate::app::{StartError, master_key};
+use crate::http::admin::complete_rotation;
+use crate::settings::Settings;
+use crate::store::Store;
+use crate::telemetry;
+use crate::vault::Vault;
+
+/// Brings the database to the version that this hub needs. Returns what to tell the person.
+///
+/// # Errors
+/// [`StartError`] when a key is missing or the database cannot be reached or changed.
+pub async fn migrate(settings: Settings) -> Result<String, StartError> {
+    let store = open(settings).await?;
+    store.close().await;
+    Ok("the database is up to date".to_owned())
+}
+
+/// Makes a new key, seals every row with it, and deletes the old one. Hubs on the same external database keep serving:
+/// each has the new key before it is used. Interrupted, it goes on where it was when it is called again.
+///
+/// # Errors
+/// [`StartError`] when a key is missing or the database cannot be reached; the old key stays until all is sealed anew.
+pub async fn rotate_key(settings: Settings) -> Result<String, StartError> {
+    let store = open(settings).await?;
+    let result = rotate(&store).await;
+    store.close().await;
+    result
+}
+
+async fn rotate(store: &Store) -> Result<String, StartError> {
+    let key = store.begin_rotation().await?;
+    tracing::info!(key, "the new key is made; it is used in 30 seconds, when every running hub has it");
+    complete_rotation(store).await?;
+    Ok(format!("everything is sealed with key {key}; the old one is deleted"))
+}
+
+async fn open(mut settings: Settings) -> Result<Store, StartError> {
+    telemetry::start(&settings.log);
+    settings.ensure_keys()?;
+    let clock = Clock::system();
+    let master = master_key(&settings)?;
+    Ok(Store::connect_with_retention(
+        &settings.database,
+        &settings.retention,
+        Vault::new(clock.clone()),
+        master,
+        clock,
+    )
+    .await?)
+}

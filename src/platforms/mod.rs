@@ -1,0 +1,33 @@
+//! What lives here: one folder per platform, the guard on addresses that people give, and the one HTTP client.
+//! Who calls it: `app`, which hands the adapters to the tree, and `http`, which checks addresses and makes secrets.
+//! What it may not know: storage, routes, sockets; an adapter sees accounts and messages only as domain types.
+
+pub mod address;
+pub mod client;
+pub mod custom;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use hub_actors::ports::{Adapter, Adapters};
+use hub_actors::{Clock, PlatformId};
+
+pub use client::ClientError;
+
+use crate::settings::Settings;
+
+/// The custom channel: any system that speaks signed webhooks.
+pub const CUSTOM: &str = "custom";
+
+/// Every platform that this hub speaks to, ready to use.
+///
+/// # Errors
+/// [`ClientError`] when no TLS client can be made, as on a system without root certificates.
+pub fn adapters(settings: &Settings, clock: Clock) -> Result<Adapters, ClientError> {
+    let guard = address::Guard {
+        allow_private: settings.platforms.custom.allow_private_networks,
+    };
+    let timeout = Duration::from_secs(settings.platforms.custom.timeout_seconds);
+    let custom: Arc<dyn Adapter> = Arc::new(custom::Custom::new(client::build(timeout, guard)?, guard, clock));
+    Ok(Adapters::new([(PlatformId::from(CUSTOM), custom)]))
+}

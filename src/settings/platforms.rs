@@ -1,0 +1,175 @@
+//! Credentials and addresses of platforms. Every address can be replaced, so that tests run against loopback.
+
+use std::net::ToSocketAddrs;
+
+use secrecy::SecretString;
+use serde::Deserialize;
+
+use super::parse;
+use super::problem::Problems;
+use super::server::is_base_url;
+
+/// `[platforms.*]`
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields, expecting = "a section with its own keys")]
+pub struct PlatformsSettings {
+    pub custom: CustomSettings,
+    pub telegram: TelegramSettings,
+    pub twitter: PlatformSettings,
+    pub linkedin: PlatformSettings,
+    pub instagram: PlatformSettings,
+    pub whatsapp: PlatformSettings,
+    pub facebook: PlatformSettings,
+    pub teams: PlatformSettings,
+    pub discord: PlatformSettings,
+    pub gmail: PlatformSettings,
+    pub slack: PlatformSettings,
+}
+
+impl PlatformsSettings {
+    pub(super) fn check(&self, problems: &mut Problems) {
+        self.custom.check(problems);
+        self.telegram.check(problems);
+        for (name, platform) in [
+            ("twitter", &self.twitter),
+            ("linkedin", &self.linkedin),
+            ("instagram", &self.instagram),
+            ("whatsapp", &self.whatsapp),
+            ("facebook", &self.facebook),
+            ("teams", &self.teams),
+            ("discord", &self.discord),
+            ("gmail", &self.gmail),
+            ("slack", &self.slack),
+        ] {
+            for (key, url) in [
+                ("base_url", &platform.base_url),
+                ("auth_url", &platform.auth_url),
+                ("token_url", &platform.token_url),
+            ] {
+                check_url(problems, &format!("platforms.{name}.{key}"), url.as_deref());
+            }
+        }
+    }
+}
+
+fn check_url(problems: &mut Problems, setting: &str, url: Option<&str>) {
+    if let Some(url) = url
+        && !is_base_url(url)
+    {
+        problems.wrong(
+            setting,
+            url,
+            "a URL that begins with https:// or http:// and has no slash at the end, query or fragment",
+        );
+    }
+}
+
+/// `[platforms.<name>]`: what the platform's developer console gives out.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields, expecting = "a section with its own keys")]
+pub struct PlatformSettings {
+    /// The application's id.
+    pub app_id: Option<String>,
+    /// The application's secret; it also signs webhooks.
+    pub app_secret: Option<SecretString>,
+    /// OAuth client id.
+    pub client_id: Option<String>,
+    /// OAuth client secret.
+    pub client_secret: Option<SecretString>,
+    /// The word that the platform repeats when it checks a webhook address.
+    pub verify_token: Option<SecretString>,
+    /// Replaces the platform's API address.
+    pub base_url: Option<String>,
+    /// Replaces the address of the consent page.
+    pub auth_url: Option<String>,
+    /// Replaces the address that gives out tokens.
+    pub token_url: Option<String>,
+}
+
+/// `[platforms.telegram]`
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields, expecting = "a section with its own keys")]
+pub struct TelegramSettings {
+    /// `api_id` of my.telegram.org.
+    pub app_id: Option<String>,
+    /// `api_hash` of my.telegram.org.
+    pub app_secret: Option<SecretString>,
+    /// OAuth client id.
+    pub client_id: Option<String>,
+    /// OAuth client secret.
+    pub client_secret: Option<SecretString>,
+    /// The secret token of webhooks.
+    pub verify_token: Option<SecretString>,
+    /// Replaces the API address.
+    pub base_url: Option<String>,
+    /// Replaces the address of the consent page.
+    pub auth_url: Option<String>,
+    /// Replaces the address that gives out tokens.
+    pub token_url: Option<String>,
+    /// `id=host:port` of the data centre to begin with; absent: Telegram's own.
+    pub dc: Option<String>,
+    /// Tests only: authorisation keys are derived from it instead of being exchanged. Refused unless `dc` is loopback.
+    pub test_key_seed: Option<SecretString>,
+}
+
+impl TelegramSettings {
+    fn check(&self, problems: &mut Problems) {
+        for (setting, url) in [
+            ("platforms.telegram.base_url", &self.base_url),
+            ("platforms.telegram.auth_url", &self.auth_url),
+            ("platforms.telegram.token_url", &self.token_url),
+        ] {
+            check_url(problems, setting, url.as_deref());
+        }
+        let center = self.dc.as_deref().map(data_center);
+        if let (Some(dc), Some(None)) = (&self.dc, center) {
+            problems.wrong("platforms.telegram.dc", dc, "id=host:port such as 2=127.0.0.1:443");
+        }
+        if self.test_key_seed.is_some() && !center.flatten().is_some_and(is_loopback) {
+            problems.wrong_secret(
+                "platforms.telegram.test_key_seed",
+                "absent unless platforms.telegram.dc is on loopback",
+            );
+        }
+    }
+}
+
+/// The `host:port` of `id=host:port`.
+fn data_center(text: &str) -> Option<&str> {
+    let (id, address) = text.split_once('=')?;
+    id.parse::<u8>().ok()?;
+    let (host, port) = address.rsplit_once(':')?;
+    (!host.is_empty() && port.parse::<u16>().is_ok()).then_some(address)
+}
+
+fn is_loopback(address: &str) -> bool {
+    address
+        .to_socket_addrs()
+        .is_ok_and(|mut addresses| addresses.len() > 0 && addresses.all(|address| address.ip().is_loopback()))
+}
+
+/// `[platforms.custom]`
+#[derive(Clone, Debug, Deserialize)]
+#[serde(default, deny_unknown_fields, expecting = "a section with its own keys")]
+pub struct CustomSettings {
+    /// Whether outbound addresses may lie in private networks and on this machine.
+    pub allow_private_networks: bool,
+    /// How long one delivery may take, in seconds.
+    #[serde(deserialize_with = "parse::seconds")]
+    pub timeout_seconds: u64,
+}
+
+impl Default for CustomSettings {
+    fn default() -> Self {
+        Self {
+            allow_private_networks: false,
+            timeout_seconds: 10,
+        }
+    }
+}
+
+impl CustomSettings {
+    fn check(&self, problems: &mut Problems) {
+        problems.range("platforms.custom.timeout_seconds", self.timeout_seconds, 1..=120);
+    }
+}

@@ -1,0 +1,86 @@
+//! Which database: one in this process, or one elsewhere.
+
+use hub_actors::ports::StoreError;
+use secrecy::ExposeSecret;
+use tokio_postgres::Config;
+use tokio_postgres::config::SslMode;
+
+use super::embedded::Embedded;
+use super::errors::unavailable;
+use super::pool::PATIENCE;
+use crate::settings::DatabaseSettings;
+
+/// How the database is reached.
+pub(super) struct Database {
+    config: Config,
+    embedded: Option<Embedded>,
+}
+
+impl Database {
+    /// Starts the embedded database, or reads where the other one is; connects to neither.
+    pub async fn start(settings: &DatabaseSettings) -> Result<Self, StoreError> {
+        if settings.is_embedded() {
+            let embedded = Embedded::start(settings.cluster_folder()).await?;
+            let mut config = embedded.config();
+            config.application_name("messaging-hub");
+            return Ok(Self {
+                config,
+                embedded: Some(embedded),
+            });
+        }
+        let mut config: Config = settings
+            .url
+            .expose_secret()
+            .parse()
+            .map_err(|_| StoreError::Failed("database.url is not postgres://user:password@host:port/name".to_owned()))?;
+        if config.get_ssl_mode() == SslMode::Require {
+            return Err(StoreError::Failed(
+                "database.url asks for sslmode=require, which this hub cannot do: reach the database through a private \
+                 network or a TLS tunnel and leave sslmode out"
+                    .to_owned(),
+            ));
+        }
+        if config.get_application_name().is_none() {
+            config.application_name("messaging-hub");
+        }
+        // A server that vanishes without a word is noticed in about the time of the longest statement.
+        config.keepalives_idle(PATIENCE).tcp_user_timeout(PATIENCE);
+        Ok(Self { config, embedded: None })
+    }
+
+    /// Where to connect.
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// True for the database in this process.
+    pub fn is_embedded(&self) -> bool {
+        self.embedded.is_some()
+    }
+
+    /// Starts the embedded database again if it has ended by itself.
+    pub async fn ensure_running(&self) -> Result<(), StoreError> {
+        match &self.embedded {
+            Some(embedded) => embedded.ensure_running().await,
+            None => Ok(()),
+        }
+    }
+
+    /// Stops the embedded database. All connections must be closed before.
+    pub async fn stop(&self) {
+        if let Some(embedded) = &self.embedded
+            && let Err(error) = embedded.stop().await
+        {
+            tracing::warn!(%error, "the embedded database did not stop cleanly");
+        }
+    }
+}
+
+/// Runs what blocks, such as starting a database, on a thread where that is allowed.
+pub(super) async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, StoreError> + Send + 'static,
+) -> Result<T, StoreError> {
+    tokio::task::spawn_blocking(work)
+        .await
+        .map_err(|error| unavailable(error.to_string()))?
+}

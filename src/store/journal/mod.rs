@@ -1,0 +1,118 @@
+//! Group commit: many appends, one transaction, at most three round trips.
+//!
+//! 1. `BEGIN`, the locks on the users' rows, and everything that the rules will look at, all sent at once.
+//! 2. The rules run, in memory.
+//! 3. Everything that they changed, and `COMMIT`, all sent at once.
+
+mod load;
+mod rows;
+mod save;
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::slice;
+
+use hub_actors::domain::{self, Append, Appended, Needs, Workspace};
+use hub_actors::ports::{AppendError, StoreError};
+
+use super::Store;
+use super::errors::unavailable;
+use super::pool::Transaction;
+use rows::Rows;
+
+/// The answers of a batch, in the order of its appends.
+type Answers = Vec<Result<Appended, AppendError>>;
+
+/// Why a transaction was not committed.
+enum Trouble {
+    /// The moment is to blame: nothing is stored, or perhaps all of it.
+    Moment(StoreError),
+    /// One of the appends is to blame: nothing is stored.
+    Append(String),
+}
+
+impl From<StoreError> for Trouble {
+    fn from(error: StoreError) -> Self {
+        match error {
+            StoreError::Failed(text) => Self::Append(text),
+            error => Self::Moment(error),
+        }
+    }
+}
+
+impl Store {
+    /// See [`hub_actors::ports::Store::commit`].
+    pub(super) async fn commit_batch(&self, batch: &[Append]) -> Result<Answers, StoreError> {
+        if batch.is_empty() {
+            return Ok(Vec::new());
+        }
+        match self.commit_together(batch).await {
+            Ok(answers) => Ok(answers),
+            Err(Trouble::Moment(error)) => Err(error),
+            Err(Trouble::Append(text)) if batch.len() == 1 => Ok(vec![Err(AppendError::Poison(text))]),
+            Err(Trouble::Append(reason)) => {
+                tracing::warn!(%reason, appends = batch.len(), "a batch failed; its appends are tried one by one");
+                Ok(self.commit_one_by_one(batch).await)
+            }
+        }
+    }
+
+    /// So that one bad append hurts only itself. From here on some appends may be stored and others not, so each has its
+    /// own answer also when the database goes away.
+    async fn commit_one_by_one(&self, batch: &[Append]) -> Answers {
+        let mut answers = Vec::with_capacity(batch.len());
+        for append in batch {
+            match self.commit_together(slice::from_ref(append)).await {
+                Ok(answer) => answers.extend(answer),
+                Err(Trouble::Append(text)) => answers.push(Err(AppendError::Poison(text))),
+                Err(Trouble::Moment(error)) => {
+                    answers.push(Err(AppendError::Store(error)));
+                    break;
+                }
+            }
+        }
+        answers.resize_with(batch.len(), || {
+            Err(AppendError::Store(unavailable("the database went away during the batch")))
+        });
+        answers
+    }
+
+    async fn commit_together(&self, batch: &[Append]) -> Result<Answers, Trouble> {
+        let mut needs = Needs::default();
+        for append in batch {
+            append.add_needs(&mut needs);
+        }
+        let mut connection = self.connection().await?;
+        connection.prepare(&load::STATEMENTS).await?;
+        connection.prepare(&save::STATEMENTS).await?;
+        let transaction = Transaction::new(&connection);
+        let mut workspace = Workspace::new(self.now());
+        load::load(&connection, self.vault(), &needs, &mut workspace).await?;
+        // The wait for the locks is over: what is stamped now is stamped in the order of the commits.
+        workspace.now = self.now();
+        let streams = workspace.streams.clone();
+        let answers = apply(&mut workspace, batch)?;
+        let rows = Rows::collect(&workspace, &streams, self.vault())?;
+        save::save_and_commit(&connection, transaction, &rows).await?;
+        Ok(answers)
+    }
+}
+
+/// A rule that panics may leave the workspace half changed, so the whole transaction goes.
+fn apply(workspace: &mut Workspace, batch: &[Append]) -> Result<Answers, Trouble> {
+    let mut answers = Vec::with_capacity(batch.len());
+    for append in batch {
+        match catch_unwind(AssertUnwindSafe(|| domain::apply(workspace, append))) {
+            Ok(answer) => answers.push(answer.map_err(AppendError::Refused)),
+            Err(panic) => return Err(Trouble::Append(panic_text(panic.as_ref()))),
+        }
+    }
+    Ok(answers)
+}
+
+fn panic_text(panic: &(dyn std::any::Any + Send)) -> String {
+    let text = panic
+        .downcast_ref::<&str>()
+        .copied()
+        .or_else(|| panic.downcast_ref::<String>().map(String::as_str));
+    format!("a rule panicked: {}", text.unwrap_or("without a message"))
+}

@@ -1,0 +1,47 @@
+//! Storage as the actors see it.
+
+use async_trait::async_trait;
+use hub_actors::domain::{Account, Append, Appended, OutboxEntry};
+use hub_actors::ports::{self, AppendError, ConversationHead, QuarantinedDelivery, StoreError, StreamPage, StreamRead};
+use hub_actors::{AccountId, ConversationId, OutboxId, PlatformId, UserId};
+
+use super::Store;
+
+#[async_trait]
+impl ports::Store for Store {
+    async fn commit(&self, batch: &[Append]) -> Result<Vec<Result<Appended, AppendError>>, StoreError> {
+        self.commit_batch(batch).await
+    }
+
+    async fn read_streams(&self, reads: &[StreamRead]) -> Result<Vec<StreamPage>, StoreError> {
+        self.read_stream_pages(reads).await
+    }
+
+    async fn unread_counts(&self, user_id: UserId) -> Result<Vec<(PlatformId, i64)>, StoreError> {
+        self.unread_by_platform(user_id).await
+    }
+
+    async fn account(&self, id: AccountId) -> Result<Option<Account>, StoreError> {
+        self.any_account(id).await
+    }
+
+    async fn conversation_head(&self, id: ConversationId) -> Result<Option<ConversationHead>, StoreError> {
+        self.any_conversation_head(id).await
+    }
+
+    async fn outbox(&self, after: Option<OutboxId>, limit: usize) -> Result<Vec<OutboxEntry>, StoreError> {
+        self.pending_outbox(after, limit).await
+    }
+
+    async fn quarantine(&self, delivery: QuarantinedDelivery) -> Result<(), StoreError> {
+        self.insert_quarantined(&delivery).await
+    }
+
+    async fn retain(&self) -> Result<u64, StoreError> {
+        self.delete_outlived().await
+    }
+
+    fn epoch(&self) -> &str {
+        &self.inner.epoch
+    }
+}

@@ -1,0 +1,279 @@
+//! What a client may ask over its socket. Every command is answered by exactly one frame.
+//!
+//! `{"event":"ping","timestamp":1}` → `{"event":"pong","timestamp":1}`
+//! `{"event":"send","data":{"conversationId","content","clientId","messageType"?,"mediaUrl"?,"replyTo"?}}`,
+//! `{"event":"read","data":{"conversationId","messageId"?,"clientId"?}}`,
+//! `{"event":"typing","data":{"conversationId","clientId"?}}`
+//! → `{"event":"ack","data":{"command","clientId","messageId"?,"status"?,"repeated"?}}`
+//! or `{"event":"error","data":{"command","clientId","code","message","retryable"}}`.
+
+use hub_actors::domain::{Idempotency, MessageKind, NewMessage, Refusal};
+use hub_actors::tree::CommandError;
+use hub_actors::{ConversationId, ExternalId, MessageId, OutboxId, UserId};
+use serde::Deserialize;
+use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
+
+use crate::http::AppState;
+use crate::cluster::limits::LimitClass;
+
+/// Longest text of a message, in characters.
+const MAX_CONTENT: usize = 10_000;
+/// Longest id that a client may give its command, in bytes.
+const MAX_CLIENT_ID: usize = 200;
+
+/// A command.
+#[derive(Debug, PartialEq)]
+pub(super) enum Command {
+    Ping { timestamp: Value },
+    Send(Send),
+    Read { conversation_id: ConversationId, message_id: Option<MessageId>, client_id: Option<String> },
+    Typing { conversation_id: ConversationId, client_id: Option<String> },
+}
+
+/// The `send` command, checked.
+#[derive(Debug, PartialEq)]
+pub(super) struct Send {
+    conversation_id: ConversationId,
+    content: String,
+    client_id: String,
+    kind: MessageKind,
+    media_url: Option<String>,
+    reply_to: Option<String>,
+}
+
+/// Why a command was not carried out.
+#[derive(Debug, PartialEq)]
+pub(super) struct CommandFailure {
+    command: String,
+    client_id: Option<String>,
+    code: &'static str,
+    message: String,
+    retryable: bool,
+}
+
+impl CommandFailure {
+    /// The frame's content.
+    pub(super) fn to_frame(&self) -> Value {
+        let data = json!({
+            "command": self.command,
+            "clientId": self.client_id,
+            "code": self.code,
+            "message": self.message,
+            "retryable": self.retryable,
+        });
+        json!({ "event": "error", "data": data })
+    }
+}
+
+#[derive(Deserialize)]
+struct Raw {
+    event: String,
+    #[serde(default)]
+    timestamp: Value,
+    #[serde(default)]
+    data: Option<RawData>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct RawData {
+    conversation_id: Option<String>,
+    message_id: Option<String>,
+    client_id: Option<String>,
+    content: Option<String>,
+    message_type: Option<String>,
+    media_url: Option<String>,
+    reply_to: Option<String>,
+}
+
+/// Reads a command.
+///
+/// # Errors
+/// Says which field is missing or wrong.
+pub(super) fn parse(text: &str) -> Result<Command, CommandFailure> {
+    let raw: Raw = serde_json::from_str(text).map_err(|error| CommandFailure {
+        command: String::new(),
+        client_id: None,
+        code: "INVALID_JSON",
+        message: format!("This is not a command: {error}"),
+        retryable: false,
+    })?;
+    let data = raw.data.unwrap_or_default();
+    let client_id = data.client_id.clone().filter(|id| id.len() <= MAX_CLIENT_ID);
+    let invalid = |message: &str| CommandFailure {
+        command: raw.event.chars().take(32).collect(),
+        client_id: client_id.clone(),
+        code: "VALIDATION_ERROR",
+        message: message.to_owned(),
+        retryable: false,
+    };
+    if data.client_id.as_ref().is_some_and(|id| id.len() > MAX_CLIENT_ID || id.is_empty()) {
+        return Err(invalid("clientId: between 1 and 200 bytes"));
+    }
+    let conversation_id = || {
+        let text = data.conversation_id.as_deref().ok_or_else(|| invalid("conversationId: is required"))?;
+        text.parse::<ConversationId>().map_err(|error| invalid(&format!("conversationId: {error}")))
+    };
+    match raw.event.as_str() {
+        "ping" => Ok(Command::Ping { timestamp: raw.timestamp }),
+        "typing" => Ok(Command::Typing { conversation_id: conversation_id()?, client_id }),
+        "read" => {
+            let message_id = data.message_id.as_deref().map(str::parse::<MessageId>).transpose();
+            let message_id = message_id.map_err(|error| invalid(&format!("messageId: {error}")))?;
+            Ok(Command::Read { conversation_id: conversation_id()?, message_id, client_id })
+        }
+        "send" => {
+            let conversation_id = conversation_id()?;
+            let content = data.content.as_deref().map(str::trim).filter(|content| !content.is_empty());
+            let content = content.ok_or_else(|| invalid("content: is required and may not be blank"))?;
+            if content.chars().count() > MAX_CONTENT || content.contains('\0') {
+                return Err(invalid("content: at most 10,000 characters, none of them NUL"));
+            }
+            let kind = match data.message_type.as_deref() {
+                None => MessageKind::Text,
+                Some(name) => MessageKind::from_name(name)
+                    .filter(|kind| *kind != MessageKind::System)
+                    .ok_or_else(|| invalid("messageType: text, image, video or file"))?,
+            };
+            if data.media_url.as_deref().is_some_and(|text| text.len() > 2_000 || url::Url::parse(text).is_err()) {
+                return Err(invalid("mediaUrl: a URL of at most 2,000 bytes"));
+            }
+            if data.reply_to.as_deref().is_some_and(|text| text.is_empty() || text.len() > 255 || text.contains('\0')) {
+                return Err(invalid("replyTo: between 1 and 255 bytes"));
+            }
+            Ok(Command::Send(Send {
+                conversation_id,
+                content: content.to_owned(),
+                client_id: client_id.clone().ok_or_else(|| invalid("clientId: is required"))?,
+                kind,
+                media_url: data.media_url.clone(),
+                reply_to: data.reply_to.clone(),
+            }))
+        }
+        _ => Err(invalid("event: ping, send, read or typing")),
+    }
+}
+
+/// Carries a command out and answers with the frame's content.
+pub(super) async fn run(state: &AppState, user_id: UserId, command: Command) -> Value {
+    let (name, client_id) = match &command {
+        Command::Ping { .. } => ("ping", None),
+        Command::Send(send) => ("send", Some(send.client_id.clone())),
+        Command::Read { client_id, .. } => ("read", client_id.clone()),
+        Command::Typing { client_id, .. } => ("typing", client_id.clone()),
+    };
+    let decision = state.limiter.check(LimitClass::Standard, &user_id.to_string()).await;
+    let result = if decision.allowed { carry_out(state, user_id, command).await } else { Err(too_many()) };
+    match result {
+        Ok(mut data) => {
+            data["command"] = json!(name);
+            data["clientId"] = json!(client_id);
+            json!({ "event": "ack", "data": data })
+        }
+        Err(failure) => CommandFailure { command: name.to_owned(), client_id, ..failure }.to_frame(),
+    }
+}
+
+async fn carry_out(state: &AppState, user_id: UserId, command: Command) -> Result<Value, CommandFailure> {
+    match command {
+        Command::Ping { .. } => Ok(json!({})),
+        Command::Send(send) => {
+            let answer = state.tree.send(user_id, new_message(state, send), None).await?;
+            Ok(json!({
+                "messageId": answer.message.id,
+                "conversationId": answer.message.conversation_id,
+                "status": answer.message.status,
+                "repeated": answer.is_repeat,
+            }))
+        }
+        Command::Read { conversation_id, message_id: Some(message_id), .. } => {
+            state.tree.read_message(user_id, conversation_id, message_id).await?;
+            Ok(json!({ "conversationId": conversation_id, "messageId": message_id }))
+        }
+        Command::Read { conversation_id, message_id: None, .. } => {
+            state.tree.read_conversation(user_id, conversation_id).await?;
+            Ok(json!({ "conversationId": conversation_id }))
+        }
+        Command::Typing { conversation_id, .. } => {
+            state.tree.typing(user_id, conversation_id).await?;
+            Ok(json!({ "conversationId": conversation_id }))
+        }
+    }
+}
+
+/// The client's own id is the idempotency key: a client that lost its socket before the `ack` just sends again.
+fn new_message(state: &AppState, send: Send) -> NewMessage {
+    let mut fingerprint = Sha256::new();
+    for part in [&send.conversation_id.to_string(), &send.content, send.kind.as_str(), send.media_url.as_deref().unwrap_or(""), send.reply_to.as_deref().unwrap_or("")] {
+        fingerprint.update((part.len() as u64).to_be_bytes());
+        fingerprint.update(part.as_bytes());
+    }
+    let now = state.clock.now();
+    NewMessage {
+        id: MessageId::generate(now),
+        outbox_id: OutboxId::generate(now),
+        conversation_id: send.conversation_id,
+        text: send.content,
+        kind: send.kind,
+        media_url: send.media_url,
+        reply_to: send.reply_to.map(ExternalId::from),
+        idempotency: Some(Idempotency {
+            key: format!("socket:{}", send.client_id),
+            fingerprint: fingerprint.finalize().into(),
+        }),
+        client_id: Some(send.client_id),
+    }
+}
+
+fn failure(code: &'static str, message: String, retryable: bool) -> CommandFailure {
+    CommandFailure { command: String::new(), client_id: None, code, message, retryable }
+}
+
+fn too_many() -> CommandFailure {
+    failure("RATE_LIMIT_EXCEEDED", "Rate limit exceeded. Please try again later.".to_owned(), true)
+}
+
+impl From<CommandError> for CommandFailure {
+    fn from(error: CommandError) -> Self {
+        let message = error.to_string();
+        match error {
+            CommandError::Refused(Refusal::NoConversation | Refusal::NoMessage | Refusal::NoAccount) => {
+                failure("NOT_FOUND", message, false)
+            }
+            CommandError::Refused(Refusal::KeyReused) => failure("CLIENT_ID_REUSED", message, false),
+            CommandError::Refused(_) => failure("REFUSED", message, false),
+            CommandError::Busy => failure("BUSY", message, true),
+            CommandError::Unavailable(_) => failure("UNAVAILABLE", message, true),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const CONVERSATION: &str = "0198c1de-7a00-7000-8000-000000000001";
+
+    #[test]
+    fn commands_are_read_or_refused_by_field() {
+        let send = |data: &str| parse(&format!(r#"{{"event":"send","data":{data}}}"#));
+        let good = send(&format!(r#"{{"conversationId":"{CONVERSATION}","content":" hi ","clientId":"c1"}}"#)).unwrap();
+        let Command::Send(good) = good else { panic!("a send") };
+        assert_eq!((good.content.as_str(), good.client_id.as_str()), ("hi", "c1"));
+        let refused = [
+            (r#"{"content":"x","clientId":"c"}"#.to_owned(), "conversationId"),
+            (r#"{"conversationId":"UPPER","content":"x","clientId":"c"}"#.to_owned(), "conversationId"),
+            (format!(r#"{{"conversationId":"{CONVERSATION}","content":"  ","clientId":"c"}}"#), "content"),
+            (format!(r#"{{"conversationId":"{CONVERSATION}","content":"x"}}"#), "clientId"),
+            (format!(r#"{{"conversationId":"{CONVERSATION}","content":"x","clientId":"c","messageType":"audio"}}"#), "messageType"),
+            (format!(r#"{{"conversationId":"{CONVERSATION}","content":"x","clientId":"c","mediaUrl":"nonsense"}}"#), "mediaUrl"),
+        ];
+        for (data, field) in refused {
+            let failure = send(&data).unwrap_err();
+            assert!(failure.message.starts_with(field), "{field}: {}", failure.message);
+        }
+        assert_eq!(parse("[").unwrap_err().code, "INVALID_JSON");
+        assert!(parse(r#"{"event":"dance"}"#).unwrap_err().message.starts_with("event:"));
+    }
+}

@@ -1,0 +1,205 @@
+//! The socket actor: it listens to its user's session, answers commands, and notices when its client is gone.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use actix::{Actor, ActorContext, ActorFutureExt, AsyncContext, StreamHandler, WrapFuture};
+use actix_web::web;
+use hub_actors::clock::instant;
+use hub_actors::domain::StreamPosition;
+use hub_actors::ports::{Frames, SocketOutlet};
+use hub_actors::session::{CloseReason, SocketNumber};
+use rand::RngExt;
+use serde_json::json;
+
+use super::codes::CloseCode;
+use super::commands;
+use super::transport::{Context, Message, ProtocolError};
+use super::wire::Wire;
+use crate::http::AppState;
+use crate::vault::tokens::Claims;
+use crate::views::frames::text_frame;
+
+/// Commands of one socket that may wait for their answer.
+const MAX_IN_FLIGHT: usize = 64;
+/// How often a socket makes sure that its session still lives; a sign-out on this hub is told at once.
+const SESSION_CHECK: Duration = Duration::from_secs(600);
+/// Pings without an answer after which the client is gone.
+const SILENT_PINGS: u32 = 3;
+/// How long a closing socket waits for its client to take the close frame.
+const CLOSE_PATIENCE: Duration = Duration::from_secs(5);
+
+/// One open WebSocket.
+pub(super) struct Socket {
+    state: web::Data<AppState>,
+    claims: Claims,
+    since: Option<StreamPosition>,
+    wire: Arc<Wire>,
+    number: Option<SocketNumber>,
+    in_flight: usize,
+    heard_at: Instant,
+}
+
+impl Socket {
+    pub(super) fn new(
+        state: web::Data<AppState>,
+        claims: Claims,
+        since: Option<StreamPosition>,
+        wire: Arc<Wire>,
+    ) -> Self {
+        metrics::gauge!("hub_sockets").increment(1.0);
+        Self { state, claims, since, wire, number: None, in_flight: 0, heard_at: instant() }
+    }
+
+    fn close(&mut self, code: CloseCode, context: &mut Context<Self>) {
+        self.wire.close(code);
+        context.run_later(CLOSE_PATIENCE, |_, context| context.stop());
+    }
+
+    /// Asks the user's session for the stream.
+    fn listen(&mut self, context: &mut Context<Self>) {
+        let outlet = Outlet { wire: Arc::clone(&self.wire), user_id: self.claims.sub.to_string(), email: self.claims.email.clone() };
+        let tree = self.state.tree.clone();
+        let (user_id, session_id, since) = (self.claims.sub, self.claims.sid, self.since.take());
+        let work = async move { tree.listen(user_id, session_id, since, Box::new(outlet)).await };
+        context.spawn(work.into_actor(self).map(|number, socket, context| match number {
+            Ok(number) => socket.number = Some(number),
+            Err(error) => {
+                tracing::warn!(user_id = %socket.claims.sub, %error, "a socket could not listen");
+                socket.close(CloseCode::Restart, context);
+            }
+        }));
+    }
+
+    fn watch_client(&mut self, context: &mut Context<Self>) {
+        let interval = Duration::from_secs(self.state.settings.websocket.ping_seconds);
+        context.run_interval(interval, move |socket, context| {
+            if socket.heard_at.elapsed() > interval * SILENT_PINGS {
+                socket.wire.close(CloseCode::Silent);
+                context.stop();
+            } else {
+                context.ping(b"");
+            }
+        });
+    }
+
+    /// The first check comes at a random moment, so that sockets that came together do not ask together.
+    fn watch_session(&mut self, context: &mut Context<Self>) {
+        let delay = SESSION_CHECK.mul_f64(0.5 + rand::rng().random::<f64>() / 2.0);
+        context.run_later(delay, |socket, context| {
+            let (state, session_id) = (socket.state.clone(), socket.claims.sid);
+            let work = async move { state.store.session_is_live(session_id).await };
+            context.spawn(work.into_actor(socket).map(|is_live, socket, context| match is_live {
+                Ok(false) => socket.close(CloseCode::SessionEnded, context),
+                Ok(true) => socket.watch_session(context),
+                Err(error) => {
+                    tracing::warn!(%error, "a socket could not check its session");
+                    socket.watch_session(context);
+                }
+            }));
+        });
+    }
+
+    fn command(&mut self, text: &str, context: &mut Context<Self>) {
+        let command = match commands::parse(text) {
+            Ok(commands::Command::Ping { timestamp }) => {
+                let pong = json!({ "event": "pong", "timestamp": timestamp });
+                self.wire.push(text_frame(&pong));
+                return;
+            }
+            Ok(command) => command,
+            Err(error) => {
+                self.wire.push(text_frame(&error.to_frame()));
+                return;
+            }
+        };
+        if self.in_flight >= MAX_IN_FLIGHT {
+            return self.close(CloseCode::Flood, context);
+        }
+        self.in_flight += 1;
+        let (state, user_id) = (self.state.clone(), self.claims.sub);
+        let work = async move { commands::run(&state, user_id, command).await };
+        context.spawn(work.into_actor(self).map(|answer, socket, _context| {
+            socket.in_flight -= 1;
+            socket.wire.push(text_frame(&answer));
+        }));
+    }
+}
+
+impl Actor for Socket {
+    type Context = Context<Self>;
+
+    fn started(&mut self, context: &mut Self::Context) {
+        self.listen(context);
+        self.watch_client(context);
+        self.watch_session(context);
+    }
+
+    fn stopped(&mut self, _context: &mut Self::Context) {
+        if let Some(number) = self.number {
+            self.state.tree.socket_closed(self.claims.sub, number);
+        }
+    }
+}
+
+impl Drop for Socket {
+    fn drop(&mut self) {
+        metrics::gauge!("hub_sockets").decrement(1.0);
+    }
+}
+
+impl StreamHandler<Result<Message, ProtocolError>> for Socket {
+    fn handle(&mut self, message: Result<Message, ProtocolError>, context: &mut Self::Context) {
+        self.heard_at = instant();
+        match message {
+            Ok(Message::Text(text)) => self.command(&text, context),
+            Ok(Message::Ping(payload)) => context.pong(&payload),
+            Ok(Message::Pong(_) | Message::Nop) => {}
+            Ok(Message::Close(reason)) => {
+                context.close(reason);
+                context.stop();
+            }
+            Ok(Message::Binary(_) | Message::Continuation(_)) | Err(_) => self.close(CloseCode::Protocol, context),
+        }
+    }
+
+    fn finished(&mut self, context: &mut Self::Context) {
+        context.stop();
+    }
+}
+
+/// The session's end of the wire.
+struct Outlet {
+    wire: Arc<Wire>,
+    user_id: String,
+    email: String,
+}
+
+impl SocketOutlet for Outlet {
+    fn push(&self, frames: Frames) -> bool {
+        self.wire.push(frames.bytes)
+    }
+
+    fn opened(&self, position: StreamPosition, recovered: bool) -> bool {
+        let frame = json!({
+            "event": "authenticated",
+            "data": {
+                "userId": self.user_id,
+                "email": self.email,
+                "realtime": true,
+                "epoch": position.epoch,
+                "seq": position.seq,
+                "recovered": recovered,
+            },
+        });
+        self.wire.push(text_frame(&frame))
+    }
+
+    fn waiting_bytes(&self) -> usize {
+        self.wire.waiting_bytes()
+    }
+
+    fn close(&self, reason: CloseReason) {
+        self.wire.close(reason.into());
+    }
+}
