@@ -19,6 +19,7 @@ use tokio::sync::watch;
 
 use crate::cluster::limits::Quotas;
 use crate::cluster::{BusNotice, ClusterError, RedisBus, limits};
+use crate::http::admin::RotationGuard;
 use crate::http::usage::UsageLog;
 use crate::http::{self, AppState, SessionCache, spa};
 use crate::platforms::{self, ClientError};
@@ -79,6 +80,8 @@ pub enum StartError {
     Bind { address: SocketAddr, error: io::Error },
     #[error("the actors do not start: {0}")]
     Tree(#[from] CallError),
+    #[error("frontend.dist: {0}")]
+    Frontend(io::Error),
     #[error("the metrics cannot be started: {0}")]
     Metrics(String),
     #[error("the server failed: {0}")]
@@ -105,7 +108,7 @@ impl Application {
         let jwt_secret = settings.auth.jwt_secret.clone().ok_or(StartError::Missing("auth.jwt_secret"))?;
         let state = web::Data::new(AppState {
             tokens: Tokens::new(&jwt_secret, settings.auth.access_ttl, settings.auth.refresh_ttl, clock.clone()),
-            site: spa::Site::new(&settings.frontend),
+            site: spa::Site::load(&settings.frontend).map_err(StartError::Frontend)?,
             settings: Arc::new(settings.clone()),
             clock,
             store: store.clone(),
@@ -115,6 +118,7 @@ impl Application {
             usage: usage.clone(),
             metrics: metrics()?,
             sessions: SessionCache::default(),
+            rotation: RotationGuard::default(),
         });
         let (address, server) = listen(&settings, &state)?;
         let key_refresh = actix_rt::spawn(refresh_keys(store.clone()));
@@ -203,7 +207,10 @@ async fn start_tree(settings: &Settings, store: &Store, clock: &Clock) -> Result
     let cores = std::thread::available_parallelism().map_or(2, usize::from);
     let (sender, notices) = tokio::sync::mpsc::channel(MAX_NOTICES);
     let bus: Arc<dyn Bus> = match &settings.redis.url {
-        Some(url) => Arc::new(RedisBus::start(url, store.epoch_text(), move |notice| drop(sender.try_send(notice)))?),
+        Some(url) => Arc::new(RedisBus::start(url, store.epoch_text(), move |notice| {
+            // A full queue loses word, never an event: sessions look by themselves.
+            let _ = sender.try_send(notice);
+        })?),
         None => Arc::new(NoBus),
     };
     let shards = if settings.database.is_embedded() { 1 } else { settings.journal.shards };

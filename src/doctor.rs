@@ -96,22 +96,32 @@ async fn address(settings: &Settings) -> Result<String, String> {
 }
 
 fn folder(path: &Path) -> Result<String, String> {
-    let Some(existing) = path.ancestors().find(|folder| folder.exists()) else {
-        return Ok(format!("{} will be made at the first start", path.display()));
-    };
+    // The ancestors of a relative path end with an empty one, which stands for the current folder.
+    let existing = path
+        .ancestors()
+        .map(|folder| {
+            if folder.as_os_str().is_empty() {
+                Path::new(".")
+            } else {
+                folder
+            }
+        })
+        .find(|folder| folder.exists())
+        .unwrap_or(Path::new("."));
     let probe = existing.join(format!(".doctor-{:016x}", rand::random::<u64>()));
-    OpenOptions::new()
+    let written = OpenOptions::new()
         .write(true)
         .create_new(true)
         .open(&probe)
-        .and_then(|_| fs::remove_file(&probe))
-        .map(|()| format!("{} can be written", existing.display()))
-        .map_err(|error| {
-            format!(
-                "cannot write in {}: {error}. Give this user the folder, or set database.path",
-                existing.display()
-            )
-        })
+        .and_then(|_| fs::remove_file(&probe));
+    match written {
+        Ok(()) if existing == path => Ok(format!("{} can be written", path.display())),
+        Ok(()) => Ok(format!("{} can be made", path.display())),
+        Err(error) => Err(format!(
+            "cannot write in {}: {error}. Give this user the folder, or set database.path",
+            existing.display()
+        )),
+    }
 }
 
 fn keys(settings: &mut Settings) -> Result<String, String> {

@@ -8,6 +8,9 @@ use tracing_subscriber::fmt::writer::BoxMakeWriter;
 
 use crate::settings::{LogFormat, LogSettings};
 
+/// Libraries that tell of their every step at `info`. A setting that names them wins.
+const QUIETER: &str = "actix_server=warn,refinery_core=warn,tokio_postgres=warn";
+
 /// Starts the log of a hub that serves, on standard output. A second call in one process does nothing.
 pub fn start(settings: &LogSettings) {
     start_on(
@@ -32,7 +35,8 @@ pub fn start_quiet(settings: &LogSettings) {
 
 fn start_on(settings: &LogSettings, writer: BoxMakeWriter, is_terminal: bool) {
     // Settings have been checked; a filter that cannot be read still leaves a log.
-    let filter = EnvFilter::try_new(&settings.filter).unwrap_or_else(|_| EnvFilter::new("info"));
+    let filter =
+        EnvFilter::try_new(format!("{QUIETER},{}", settings.filter)).unwrap_or_else(|_| EnvFilter::new("info"));
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(writer);
     let started = match settings.format {
         LogFormat::Text => {

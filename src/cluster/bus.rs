@@ -222,22 +222,24 @@ mod tests {
         assert_eq!(read_notice(b"\xFF", "a"), None);
     }
 
-    fn start(redis: &RedisServer, epoch: &str) -> (RedisBus, mpsc::UnboundedReceiver<BusNotice>) {
-        let (sender, receiver) = mpsc::unbounded_channel();
+    fn start(redis: &RedisServer, epoch: &str) -> (RedisBus, mpsc::Receiver<BusNotice>) {
+        let (sender, receiver) = mpsc::channel(1_000);
         let bus = RedisBus::start(&SecretString::from(redis.url()), epoch, move |notice| {
-            let _ = sender.send(notice);
+            let _ = sender.try_send(notice);
         });
         (bus.unwrap(), receiver)
     }
 
-    async fn heard(receiver: &mut mpsc::UnboundedReceiver<BusNotice>) -> BusNotice {
+    async fn heard(receiver: &mut mpsc::Receiver<BusNotice>) -> BusNotice {
         let wait = tokio::time::timeout(Duration::from_secs(20), receiver.recv());
         wait.await.unwrap().unwrap()
     }
 
     #[tokio::test]
     async fn hubs_on_one_database_hear_each_other_also_after_redis_was_gone() {
-        let Some(mut redis) = RedisServer::start() else { return };
+        let Some(mut redis) = RedisServer::start().await else {
+            return;
+        };
         let (speaker, mut own_ear) = start(&redis, "epoch");
         let (_listener, mut ear) = start(&redis, "epoch");
         let (_stranger, mut strange_ear) = start(&redis, "other");
@@ -259,7 +261,7 @@ mod tests {
             () = repeated => {}
             notice = heard(&mut ear) => assert_eq!(notice, say(1).await),
         }
-        redis.restart();
+        redis.restart().await;
         loop {
             if heard(&mut ear).await == BusNotice::Resumed {
                 break;

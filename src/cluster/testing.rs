@@ -12,13 +12,13 @@ pub struct RedisServer {
 
 impl RedisServer {
     /// Starts one; none where no Redis is installed: these tests are then passed over.
-    pub fn start() -> Option<Self> {
+    pub async fn start() -> Option<Self> {
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let server = Self {
             process: spawn(port)?,
             port,
         };
-        server.wait();
+        server.wait().await;
         Some(server)
     }
 
@@ -28,19 +28,19 @@ impl RedisServer {
     }
 
     /// Kills it and starts it again.
-    pub fn restart(&mut self) {
+    pub async fn restart(&mut self) {
         self.process.kill().unwrap();
         self.process.wait().unwrap();
         self.process = spawn(self.port).unwrap();
-        self.wait();
+        self.wait().await;
     }
 
-    fn wait(&self) {
+    async fn wait(&self) {
         for _ in 0..200 {
             if std::net::TcpStream::connect(("127.0.0.1", self.port)).is_ok() {
                 return;
             }
-            std::thread::sleep(Duration::from_millis(25));
+            tokio::time::sleep(Duration::from_millis(25)).await;
         }
         panic!("Redis does not listen");
     }

@@ -11,6 +11,7 @@ use serde_json::json;
 use utoipa::ToSchema;
 
 use custom::CREDENTIALS;
+// A glob, because the descriptions that `utoipa::path` makes of the handlers have to come with them.
 pub use custom::*;
 
 use super::{ApiError, AppState, Identity, path_id};
@@ -43,7 +44,7 @@ pub struct AccountList<'a> {
         (status = 401, description = "Not signed in"),
     )
 )]
-pub async fn list(identity: Identity, state: web::Data<AppState>) -> Result<HttpResponse, ApiError> {
+pub(super) async fn list(identity: Identity, state: web::Data<AppState>) -> Result<HttpResponse, ApiError> {
     let accounts = state.store.accounts(identity.user_id).await?;
     Ok(HttpResponse::Ok().json(AccountList {
         accounts: accounts.iter().map(views::account).collect(),
@@ -59,7 +60,7 @@ pub async fn list(identity: Identity, state: web::Data<AppState>) -> Result<Http
         (status = 401, description = "Not signed in"),
     )
 )]
-pub async fn connect(_identity: Identity, path: web::Path<String>) -> Result<HttpResponse, ApiError> {
+pub(super) async fn connect(_identity: Identity, path: web::Path<String>) -> Result<HttpResponse, ApiError> {
     let platform: String = path.chars().take(50).collect();
     let text = match platform.as_str() {
         crate::platforms::CUSTOM => {
@@ -80,7 +81,7 @@ pub async fn connect(_identity: Identity, path: web::Path<String>) -> Result<Htt
         (status = 404, description = "No such account, or it is disconnected, or not the caller's"),
     )
 )]
-pub async fn refresh(
+pub(super) async fn refresh(
     identity: Identity,
     state: web::Data<AppState>,
     path: web::Path<String>,
@@ -104,7 +105,7 @@ pub async fn refresh(
         (status = 404, description = "No such account, or not the caller's"),
     )
 )]
-pub async fn disconnect(
+pub(super) async fn disconnect(
     identity: Identity,
     state: web::Data<AppState>,
     path: web::Path<String>,

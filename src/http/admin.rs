@@ -69,7 +69,7 @@ pub struct TreeDocument {
         (status = 403, description = "The administration token is wrong or not configured"),
     )
 )]
-pub async fn tree(_admin: AdminIdentity, state: web::Data<AppState>) -> HttpResponse {
+pub(super) async fn tree(_admin: AdminIdentity, state: web::Data<AppState>) -> HttpResponse {
     HttpResponse::Ok().json(TreeView {
         nodes: state.tree.nodes().await,
     })
@@ -92,7 +92,7 @@ pub struct RotationStarted {
         (status = 403, description = "The administration token is wrong or not configured"),
     )
 )]
-pub async fn rotate_key(_admin: AdminIdentity, state: web::Data<AppState>) -> Result<HttpResponse, ApiError> {
+pub(super) async fn rotate_key(_admin: AdminIdentity, state: web::Data<AppState>) -> Result<HttpResponse, ApiError> {
     let key_id = state.store.begin_rotation().await?;
     tracing::info!(key_id, "key rotation begins");
     state.rotation.continue_in_background(state.store.clone());
@@ -154,7 +154,7 @@ pub async fn complete_rotation(store: &Store) -> Result<(), StoreError> {
     get, path = "/metrics", tag = "operation", security(()),
     responses((status = 200, body = String, content_type = "text/plain"))
 )]
-pub async fn metrics(state: web::Data<AppState>) -> HttpResponse {
+pub(super) async fn metrics(state: web::Data<AppState>) -> HttpResponse {
     for (kind, count) in state.tree.population() {
         metrics::gauge!("hub_actors", "kind" => kind).set(gauge(count));
     }

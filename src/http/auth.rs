@@ -146,7 +146,7 @@ pub struct LoggedOut {
         (status = 429, description = "Too many attempts from this address"),
     )
 )]
-pub async fn register(state: web::Data<AppState>, body: JsonObject) -> Result<HttpResponse, ApiError> {
+pub(super) async fn register(state: web::Data<AppState>, body: JsonObject) -> Result<HttpResponse, ApiError> {
     let (email, password) = credentials(body, true)?;
     let hash = passwords::hash(password).await?;
     let user = state
@@ -167,7 +167,7 @@ pub async fn register(state: web::Data<AppState>, body: JsonObject) -> Result<Ht
         (status = 429, description = "Too many attempts from this address"),
     )
 )]
-pub async fn login(state: web::Data<AppState>, body: JsonObject) -> Result<HttpResponse, ApiError> {
+pub(super) async fn login(state: web::Data<AppState>, body: JsonObject) -> Result<HttpResponse, ApiError> {
     let (email, password) = credentials(body, false)?;
     let (user, hash) = state.store.user_by_email(&email).await?.unzip();
     let fits = passwords::verify(password, hash).await?;
@@ -192,7 +192,7 @@ pub async fn login(state: web::Data<AppState>, body: JsonObject) -> Result<HttpR
         (status = 429, description = "Too many attempts from this address"),
     )
 )]
-pub async fn refresh(state: web::Data<AppState>, body: JsonObject) -> Result<HttpResponse, ApiError> {
+pub(super) async fn refresh(state: web::Data<AppState>, body: JsonObject) -> Result<HttpResponse, ApiError> {
     let token = refresh_token(body)?;
     let claims = state.tokens.verify_refresh(&token).map_err(|error| match error {
         TokenError::Expired => refresh_failed("Refresh token has expired"),
@@ -231,7 +231,7 @@ pub async fn refresh(state: web::Data<AppState>, body: JsonObject) -> Result<Htt
     post, path = "/api/auth/logout", tag = "auth", security(()), request_body = RefreshRequest,
     responses((status = 200, body = LoggedOut), (status = 400, description = "The field is missing or wrong"))
 )]
-pub async fn logout(state: web::Data<AppState>, body: JsonObject) -> Result<HttpResponse, ApiError> {
+pub(super) async fn logout(state: web::Data<AppState>, body: JsonObject) -> Result<HttpResponse, ApiError> {
     let token = refresh_token(body)?;
     // One that has expired still names its session, whose sockets may live on.
     if let Ok(claims) = state.tokens.read_refresh(&token)
@@ -253,7 +253,7 @@ pub async fn logout(state: web::Data<AppState>, body: JsonObject) -> Result<Http
         (status = 403, description = "TOKEN_EXPIRED or INVALID_TOKEN"),
     )
 )]
-pub async fn me(state: web::Data<AppState>, identity: Identity) -> Result<HttpResponse, ApiError> {
+pub(super) async fn me(state: web::Data<AppState>, identity: Identity) -> Result<HttpResponse, ApiError> {
     let user = state
         .store
         .user(identity.user_id)

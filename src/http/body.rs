@@ -8,6 +8,7 @@ use actix_web::{Error, FromRequest, HttpMessage, HttpRequest, web};
 use futures_util::future::LocalBoxFuture;
 use serde_json::{Map, Value, json};
 
+use super::AppState;
 use super::error::ApiError;
 
 /// How `web::Json` reads bodies, up to so many bytes, and how it refuses them.
@@ -64,7 +65,7 @@ impl FromRequest for JsonObject {
         let reading = web::Bytes::from_request(request, payload);
         let request = request.clone();
         Box::pin(async move {
-            let body = reading.await?;
+            let body = reading.await.map_err(|error| refuse_payload(error, &request))?;
             if body.is_empty() {
                 return Ok(Self::default());
             }
@@ -78,6 +79,14 @@ impl FromRequest for JsonObject {
             }
             Ok(Self::parse(&body)?)
         })
+    }
+}
+
+fn refuse_payload(error: Error, request: &HttpRequest) -> Error {
+    let is_too_large = error.as_response_error().status_code() == StatusCode::PAYLOAD_TOO_LARGE;
+    match request.app_data::<web::Data<AppState>>() {
+        Some(state) if is_too_large => ApiError::too_large(state.settings.server.max_body_bytes).into(),
+        _ => error,
     }
 }
 

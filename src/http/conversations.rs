@@ -71,7 +71,7 @@ pub struct ConversationDetail<'a> {
         (status = 401, description = "Not signed in"),
     )
 )]
-pub async fn list(
+pub(super) async fn list(
     identity: Identity,
     state: web::Data<AppState>,
     request: HttpRequest,
@@ -102,7 +102,7 @@ pub async fn list(
         (status = 404, description = "No such conversation, or not the caller's"),
     )
 )]
-pub async fn detail(
+pub(super) async fn detail(
     identity: Identity,
     state: web::Data<AppState>,
     path: web::Path<String>,

@@ -37,7 +37,7 @@ pub struct CsrfToken {
     get, path = "/api/csrf-token", tag = "auth", security(()),
     responses((status = 200, body = CsrfToken))
 )]
-pub async fn csrf_token(request: HttpRequest, state: web::Data<AppState>) -> HttpResponse {
+pub(super) async fn csrf_token(request: HttpRequest, state: web::Data<AppState>) -> HttpResponse {
     let settings = &state.settings.server;
     let is_secure = forwarded_scheme(request.head(), &settings.trusted_proxies) == Some(Scheme::Https)
         || settings

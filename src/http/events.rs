@@ -53,7 +53,7 @@ pub struct EventList<'a> {
         (status = 410, description = "The stream does not reach back to this position, or it is of another epoch"),
     )
 )]
-pub async fn list(
+pub(super) async fn list(
     identity: Identity,
     state: web::Data<AppState>,
     request: HttpRequest,

@@ -45,7 +45,7 @@ pub struct Services {
     get, path = "/health", tag = "operation", security(()),
     responses((status = 200, body = Health), (status = 503, body = Health, description = "The database does not answer"))
 )]
-pub async fn health(state: web::Data<AppState>) -> HttpResponse {
+pub(super) async fn health(state: web::Data<AppState>) -> HttpResponse {
     let redis = match state.limiter.backend() {
         Backend::InProcess => "disabled",
         Backend::Redis { connected: true } => "connected",

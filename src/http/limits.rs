@@ -7,7 +7,7 @@ use actix_web::dev::{ServiceRequest, ServiceResponse};
 use actix_web::http::Method;
 use actix_web::http::header::{HeaderMap, HeaderName, HeaderValue};
 use actix_web::middleware::Next;
-use actix_web::{Error, HttpMessage, HttpResponse, web};
+use actix_web::{Error, HttpMessage, web};
 use hub_actors::Clock;
 use time::format_description::well_known::Rfc3339;
 
@@ -108,11 +108,12 @@ fn refuse<Body>(
     decision: Option<Decision>,
     clock: &Clock,
 ) -> ServiceResponse<EitherBody<Body>> {
-    let mut response = HttpResponse::from_error(error);
+    // Made from the error itself, so that it is still known outside, where it gets its shape.
+    let mut response = request.error_response(error);
     if let Some(decision) = decision {
         describe(response.headers_mut(), &decision, clock);
     }
-    request.into_response(response).map_into_right_body()
+    response.map_into_right_body()
 }
 
 /// Tells the sender what is left. The moment of the reset is RFC 3339, in UTC.
@@ -141,7 +142,47 @@ fn address_key(address: Option<IpAddr>) -> String {
 mod tests {
     use std::time::Duration;
 
+    use actix_web::App;
+    use actix_web::body::BoxBody;
+    use actix_web::middleware::from_fn;
+    use actix_web::test::{TestRequest, call_service, init_service, read_body};
+
     use super::*;
+    use crate::http::shape::render_errors;
+
+    async fn refuse_all(
+        request: ServiceRequest,
+        _next: Next<BoxBody>,
+    ) -> Result<ServiceResponse<EitherBody<BoxBody>>, Error> {
+        let error = ApiError::too_many(20, WINDOW, Duration::from_secs(3));
+        let decision = Decision {
+            allowed: false,
+            limit: 20,
+            remaining: 0,
+            reset_after: WINDOW,
+            retry_after: Duration::from_secs(3),
+        };
+        Ok(refuse(request, error, Some(decision), &Clock::system()))
+    }
+
+    #[actix_web::test]
+    async fn a_refusal_has_its_headers_and_the_shape_of_its_path() {
+        let app = init_service(App::new().wrap(from_fn(refuse_all)).wrap(from_fn(render_errors))).await;
+        let request = TestRequest::get().uri("/api/conversations").to_request();
+        let response = call_service(&app, request).await;
+        assert_eq!(response.status().as_u16(), 429);
+        let header = |name| response.headers().get(name).unwrap().to_str().unwrap().to_owned();
+        assert_eq!(
+            (
+                header("retry-after"),
+                header("x-ratelimit-limit"),
+                header("x-ratelimit-remaining")
+            ),
+            ("3".to_owned(), "20".to_owned(), "0".to_owned())
+        );
+        let body = read_body(response).await;
+        assert_eq!(body, r#"{"error":"Rate limit exceeded. Please try again later."}"#);
+    }
 
     #[test]
     fn each_path_has_its_limit() {

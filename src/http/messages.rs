@@ -81,7 +81,7 @@ pub struct UnreadCount<'a> {
         (status = 401, description = "Not signed in"),
     )
 )]
-pub async fn recent(
+pub(super) async fn recent(
     identity: Identity,
     state: web::Data<AppState>,
     request: HttpRequest,
@@ -109,7 +109,7 @@ pub async fn recent(
         (status = 401, description = "Not signed in"),
     )
 )]
-pub async fn unread(identity: Identity, state: web::Data<AppState>) -> Result<HttpResponse, ApiError> {
+pub(super) async fn unread(identity: Identity, state: web::Data<AppState>) -> Result<HttpResponse, ApiError> {
     let counts = state.store.unread_counts(identity.user_id).await?;
     let by_platform = views::count_by_platform(counts.iter().map(|(platform, count)| (platform, *count)));
     Ok(HttpResponse::Ok().json(UnreadCount {
@@ -134,7 +134,7 @@ pub async fn unread(identity: Identity, state: web::Data<AppState>) -> Result<Ht
         (status = 403, description = "No such conversation, or not the caller's"),
     )
 )]
-pub async fn of_conversation(
+pub(super) async fn of_conversation(
     identity: Identity,
     state: web::Data<AppState>,
     path: web::Path<String>,
@@ -174,7 +174,7 @@ pub async fn of_conversation(
         (status = 404, description = "No such message, or not the caller's"),
     )
 )]
-pub async fn read(
+pub(super) async fn read(
     identity: Identity,
     state: web::Data<AppState>,
     path: web::Path<String>,
@@ -200,7 +200,7 @@ pub async fn read(
         (status = 404, description = "No such conversation, or not the caller's"),
     )
 )]
-pub async fn read_conversation(
+pub(super) async fn read_conversation(
     identity: Identity,
     state: web::Data<AppState>,
     path: web::Path<String>,
@@ -227,7 +227,7 @@ pub async fn read_conversation(
         (status = 503, description = "The hub is busy; nothing was changed"),
     )
 )]
-pub async fn retry(
+pub(super) async fn retry(
     identity: Identity,
     state: web::Data<AppState>,
     path: web::Path<String>,

@@ -71,7 +71,7 @@ struct SendBody {
         (status = 503, description = "The hub is busy or its database is away; repeat it with the same key"),
     )
 )]
-pub async fn send(
+pub(super) async fn send(
     identity: Identity,
     state: web::Data<AppState>,
     path: web::Path<String>,

@@ -237,7 +237,9 @@ fn built_in(request: &HttpRequest, path: &str) -> Result<HttpResponse, ApiError>
         return Ok(response.finish());
     }
     let extension = name.rsplit_once('.').map_or("", |(_, extension)| extension);
-    response.content_type(actix_files::file_extension_to_mime(extension));
+    let mime = actix_files::file_extension_to_mime(extension);
+    let charset = if mime.type_() == "text" { "; charset=utf-8" } else { "" };
+    response.content_type(format!("{mime}{charset}"));
     Ok(response.body(file.data.into_owned()))
 }
 

@@ -34,7 +34,7 @@ pub fn routes(config: &mut web::ServiceConfig) {
         (status = 503, description = "Nothing was stored: deliver it again, not before `Retry-After`"),
     )
 )]
-pub async fn custom(
+pub(super) async fn custom(
     state: web::Data<AppState>,
     path: web::Path<String>,
     request: HttpRequest,

@@ -67,7 +67,7 @@ struct Inner {
     epoch: String,
     progress: tokio::sync::Mutex<Progress>,
     // Last: it drives what stands above while that is dropped.
-    runtime: StoreRuntime,
+    _runtime: StoreRuntime,
 }
 
 /// The thread on which the bytes of all connections move. Dropping it never blocks.
@@ -141,7 +141,7 @@ impl Store {
                 retention: retention.clone(),
                 epoch,
                 progress: tokio::sync::Mutex::default(),
-                runtime,
+                _runtime: runtime,
             }),
         };
         store.load_vault_keys().await?;

@@ -173,7 +173,7 @@ mod tests {
 
     #[test]
     fn what_is_no_key_is_refused() {
-        for text in ["", "secret", &HEX[..62], "AAECAwQ=", &"zz".repeat(32)] {
+        for text in ["", "secret", "0102", "AAECAwQ=", &"zz".repeat(32)] {
             assert_eq!(MasterKey::parse(text).unwrap_err(), KeyError::Malformed, "{text:?}");
         }
     }

@@ -32,6 +32,10 @@ pub struct EventView<'a> {
 
 #[derive(Clone, Copy, Debug, Serialize)]
 #[serde(untagged)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "it lives for one encoding; a box would cost an allocation for each event"
+)]
 enum EventData<'a> {
     New(NewMessageData<'a>),
     Status(StatusData<'a>),

@@ -196,8 +196,9 @@ mod tests {
             let mut words = name.split('_');
             let mut camel = words.next().unwrap().to_owned();
             for word in words {
-                camel.push_str(&word[..1].to_uppercase());
-                camel.push_str(&word[1..]);
+                let (first, rest) = word.split_at(1);
+                camel.push_str(&first.to_uppercase());
+                camel.push_str(rest);
             }
             assert_eq!(object.get(&camel), Some(snake), "{name}");
         }

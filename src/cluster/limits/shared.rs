@@ -163,7 +163,9 @@ mod tests {
 
     #[tokio::test]
     async fn two_hubs_share_one_limit() {
-        let Some(redis) = RedisServer::start() else { return };
+        let Some(redis) = RedisServer::start().await else {
+            return;
+        };
         let hubs = [limiter(&redis.url()), limiter(&redis.url())];
         let checks = (0..40).map(|count| hubs[count % 2].check(LimitClass::Strict, "address:1"));
         let decisions = futures_util::future::join_all(checks).await;
@@ -184,6 +186,24 @@ mod tests {
         }
         assert!(!limiter.check(LimitClass::Strict, "address:1").await.allowed);
         assert_eq!(limiter.backend(), Backend::Redis { connected: false });
+    }
+
+    #[tokio::test]
+    async fn an_address_with_tls_is_taken() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let limiter = limiter(&format!("rediss://{}/", listener.local_addr().unwrap()));
+        let greeting = async {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let mut first = [0; 1];
+            tokio::io::AsyncReadExt::read_exact(&mut stream, &mut first)
+                .await
+                .unwrap();
+            first[0]
+        };
+        let (decision, first) = tokio::join!(limiter.check(LimitClass::Strict, "address:1"), greeting);
+        assert!(decision.allowed);
+        // A TLS handshake record (RFC 8446, section 5.1).
+        assert_eq!(first, 22);
     }
 
     #[test]

@@ -80,7 +80,7 @@ pub struct NewSecret {
         (status = 409, description = "There are too many accounts"),
     )
 )]
-pub async fn create(
+pub(in crate::http) async fn create(
     identity: Identity,
     state: web::Data<AppState>,
     body: web::Json<Value>,
@@ -119,7 +119,7 @@ pub async fn create(
         (status = 404, description = "No such account of this channel, or it is disconnected, or not the caller's"),
     )
 )]
-pub async fn update(
+pub(in crate::http) async fn update(
     identity: Identity,
     state: web::Data<AppState>,
     path: web::Path<String>,
@@ -158,7 +158,7 @@ pub async fn update(
         (status = 404, description = "No such account of this channel, or it is disconnected, or not the caller's"),
     )
 )]
-pub async fn rotate(
+pub(in crate::http) async fn rotate(
     identity: Identity,
     state: web::Data<AppState>,
     path: web::Path<String>,

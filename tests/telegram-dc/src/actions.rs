@@ -11,6 +11,9 @@ use crate::spec::{
 use crate::tl::{Refusal, now};
 use crate::world::{Draft, Place, World};
 
+/// Messages of one seeded history.
+const HISTORY: u32 = 100_000;
+
 #[expect(
     clippy::unused_async,
     reason = "one way to call everything, whether it has to wait or not"
@@ -41,6 +44,9 @@ impl TelegramDc {
     pub async fn seed_history(&self, history: NewHistory) -> Done<Vec<Placed>> {
         let mut world = self.world();
         let (place, from) = world.place_of(history.account, history.peer, history.from)?;
+        if history.count > HISTORY {
+            return Err(Refusal::new(400, format!("at most {HISTORY} messages at once")));
+        }
         let count = i32::try_from(history.count).unwrap_or(i32::MAX);
         let first = history.first_date.unwrap_or_else(|| now().saturating_sub(count));
         let mut last = Vec::new();

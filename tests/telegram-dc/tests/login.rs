@@ -192,6 +192,11 @@ async fn ended_sessions_say_why() {
             .await;
         let refused = rpc(scene.hub.call(&f::updates::GetState {}).await);
         assert_eq!((refused.0, refused.1.as_str()), (code, name));
+        let again = scene.hub.client.request_login_code(PHONE, API_HASH).await.map(drop);
+        match kind {
+            Revocation::Duplicated => assert_eq!(rpc(again).1, name),
+            _ => assert_eq!(scene.hub.log_in(PHONE).await, scene.me),
+        }
     }
 }
 

@@ -182,7 +182,10 @@ async fn messages_are_found_pinned_forwarded_and_cleared() {
     }
     assert_eq!(texts, ["Apple pie", "apple"]);
     let by_id = hub.client.get_messages_by_id(peer, &[2, 999]).await.unwrap();
-    assert_eq!(by_id[0].as_ref().map(|message| message.text()), Some("apple"));
+    assert_eq!(
+        by_id[0].as_ref().map(grammers_client::message::Message::text),
+        Some("apple")
+    );
     assert!(matches!(by_id[1].as_ref().unwrap().raw, enums::Message::Empty(_)));
     hub.client.pin_message(peer, 3).await.unwrap();
     assert_eq!(hub.client.get_pinned_message(peer).await.unwrap().unwrap().id(), 3);

@@ -412,28 +412,3 @@ async fn a_difference_names_the_channels_that_changed() {
     let empty = scene.hub.call(&call).await.unwrap();
     assert!(matches!(empty, enums::updates::Difference::Empty(_)));
 }
-
-#[tokio::test]
-async fn adhoc() {
-    for delay in [0, 200] {
-        let mut scene = Scene::with(DcConfig { channel_hints: ChannelHints::None, ..Default::default() }).await;
-        let id = channel(&scene).await;
-        scene.push("first").await;
-        let _ = scene.peer(Peer::Channel(id)).await;
-        let mut updates = scene.hub.updates().await;
-        speak(&scene, id, "seen").await;
-        updates.texts(2).await;
-        lose(&scene, Gap::Lose, 1).await;
-        scene.push("lost").await;
-        scene.push("shows").await;
-        let early = updates.try_next(Duration::from_millis(delay)).await.map(|u| text_of(&u));
-        scene.dc.gap(MakeGap { account: None, channel: Some(id), kind: Gap::Lose, count: 1 }).await.unwrap();
-        speak(&scene, id, "channel lost").await;
-        speak(&scene, id, "channel shows").await;
-        let start = tokio::time::Instant::now();
-        println!("{delay} {early:?}");
-        for _ in 0..4 {
-            println!("{delay} {:?}: {:?}", start.elapsed(), updates.try_next(Duration::from_secs(2)).await.map(|u| text_of(&u)));
-        }
-    }
-}

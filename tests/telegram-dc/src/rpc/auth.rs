@@ -26,6 +26,7 @@ fn log_in(world: &mut World, dc: i32, key: u32, user: i64) -> Rpc<enums::auth::A
     let slot = world.slot(dc, key);
     slot.user = Some(user);
     slot.home = true;
+    slot.dead = None;
     slot.password_for = None;
     slot.token = None;
     slot.created = now();
@@ -64,7 +65,7 @@ fn new_code(cx: &mut Cx<'_>, phone: &str) -> Rpc<enums::auth::SentCode> {
     }
     let number = cx.world.number();
     let hash = format!("{:016x}", cx.world.stable(&[600, number]));
-    let expires = now() + cx.world.config.code_seconds;
+    let expires = now().saturating_add(cx.world.config.code_seconds);
     let length = match cx.world.account_by_phone(&phone) {
         Some(user) => {
             let dc = cx.dc;
@@ -213,7 +214,7 @@ pub fn log_out(cx: &mut Cx<'_>, _: f::auth::LogOut) -> Rpc<enums::auth::LoggedOu
 pub fn export_login_token(cx: &mut Cx<'_>, _: f::auth::ExportLoginToken) -> Rpc<enums::auth::LoginToken> {
     let number = cx.world.number();
     let bytes = cx.world.stable(&[800, number]).to_be_bytes();
-    let expires = now() + cx.world.config.token_seconds;
+    let expires = now().saturating_add(cx.world.config.token_seconds);
     let slot = cx.world.slot(cx.dc, cx.key);
     let scanned = slot
         .token

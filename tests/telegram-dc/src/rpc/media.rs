@@ -186,7 +186,7 @@ pub fn get_file(cx: &mut Cx<'_>, call: f::upload::GetFile) -> Rpc<enums::upload:
         return bad("LIMIT_INVALID");
     }
     // A piece may not cross a whole mebibyte.
-    if offset < 0 || offset % align != 0 || offset / CHUNK != (offset + limit - 1) / CHUNK {
+    if offset < 0 || offset % align != 0 || offset / CHUNK != offset.saturating_add(limit - 1) / CHUNK {
         return bad("OFFSET_INVALID");
     }
     let bytes = match (thumb.as_str(), &file.thumb) {

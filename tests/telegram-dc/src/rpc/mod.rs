@@ -111,10 +111,14 @@ pub(crate) fn admit(world: &mut World, dc: i32, key: u32, method: &str) -> Rpc<i
         Revocation::Duplicated => Refusal::new(406, "AUTH_KEY_DUPLICATED"),
         Revocation::Unregistered | Revocation::Unknown => Refusal::new(401, "AUTH_KEY_UNREGISTERED"),
     };
-    if let Some(why) = slot.dead
-        && method != "help.getConfig"
-    {
-        return Err(dead(why));
+    if let Some(why) = slot.dead {
+        // A key whose login ended can log in again; one that was used twice is lost for good.
+        let again = why != Revocation::Duplicated && open_to_all(method);
+        return if again || method == "help.getConfig" {
+            Ok(0)
+        } else {
+            Err(dead(why))
+        };
     }
     match slot.user {
         Some(user) => Ok(user),

@@ -6,6 +6,9 @@ use super::{Faces, Owner, What, World};
 use crate::spec::Peer;
 use crate::tl::{Refusal, Rpc, now, peer_user, required};
 
+/// Encrypted-chat events kept per account.
+const QTS_EVENTS: usize = 10_000;
+
 impl World {
     /// `account` has read `peer` up to `max_id` (0 = everything). The other side learns of it.
     pub fn read_inbox(&mut self, account: i64, peer: Peer, max_id: i32, except: Option<u64>) -> Rpc<(i32, i32)> {
@@ -178,9 +181,12 @@ impl World {
     /// Stores an encrypted-chat event (which moves qts) and pushes it unless `lost`.
     pub fn push_qts(&mut self, account: i64, lost: bool) -> Rpc<i32> {
         let entry = self.account_mut(account)?;
-        entry.qts += 1;
+        entry.qts = entry.qts.saturating_add(1);
         let qts = entry.qts;
         entry.qts_events.push(qts);
+        if entry.qts_events.len() > QTS_EVENTS {
+            entry.qts_events.remove(0);
+        }
         if !lost {
             let message = Self::render_encrypted(qts);
             let update = tl::types::UpdateNewEncryptedMessage { message, qts };

@@ -6,6 +6,10 @@ use super::{Faces, Owner, World};
 use crate::spec::{AccountState, ChannelState, DcState, Gap, KeyState, MakeGap, Peer, Stored};
 use crate::tl::{Refusal, Rpc, required};
 
+fn add(counter: &mut u32, count: u32) {
+    *counter = counter.saturating_add(count);
+}
+
 impl World {
     pub fn state(&self) -> DcState {
         let accounts = self.accounts.iter().map(|(id, account)| {
@@ -69,18 +73,21 @@ impl World {
     pub fn gap(&mut self, gap: MakeGap) -> Rpc<()> {
         let count = i32::try_from(gap.count).unwrap_or(i32::MAX);
         match (gap.account, gap.channel, gap.kind) {
-            (Some(id), None, Gap::Lose) => self.account_mut(id)?.lose += gap.count,
+            (Some(id), None, Gap::Lose) => add(&mut self.account_mut(id)?.lose, gap.count),
             (Some(id), None, Gap::Pts) => self.account_mut(id)?.mailbox.skip(count),
-            (Some(id), None, Gap::TooLong) => self.account_mut(id)?.force_too_long += gap.count,
-            (Some(id), None, Gap::Seq) => self.account_mut(id)?.seq += count,
+            (Some(id), None, Gap::TooLong) => add(&mut self.account_mut(id)?.force_too_long, gap.count),
+            (Some(id), None, Gap::Seq) => {
+                let seq = &mut self.account_mut(id)?.seq;
+                *seq = seq.saturating_add(count);
+            }
             (Some(id), None, Gap::Qts) => {
                 for _ in 0..gap.count.min(10_000) {
                     self.push_qts(id, true)?;
                 }
             }
-            (None, Some(id), Gap::Lose) => self.channel_mut(id)?.lose += gap.count,
+            (None, Some(id), Gap::Lose) => add(&mut self.channel_mut(id)?.lose, gap.count),
             (None, Some(id), Gap::Pts) => self.channel_mut(id)?.mailbox.skip(count),
-            (None, Some(id), Gap::TooLong) => self.channel_mut(id)?.force_too_long += gap.count,
+            (None, Some(id), Gap::TooLong) => add(&mut self.channel_mut(id)?.force_too_long, gap.count),
             (None, Some(_), Gap::Qts | Gap::Seq) => {
                 return Err(Refusal::new(400, "a channel has neither qts nor seq"));
             }

@@ -103,7 +103,7 @@ impl Mailbox {
 
     /// Records an event; the oldest ones are dropped above `cap`.
     pub fn record(&mut self, what: What, count: i32, cap: usize) -> Event {
-        self.pts += count;
+        self.pts = self.pts.saturating_add(count);
         self.changed = crate::clock::now();
         let event = Event {
             pts: self.pts,
@@ -121,7 +121,7 @@ impl Mailbox {
 
     /// Moves pts with nothing to tell about it.
     pub fn skip(&mut self, count: i32) {
-        self.pts += count;
+        self.pts = self.pts.saturating_add(count);
     }
 
     /// Events after `pts`, oldest first.
