@@ -149,6 +149,7 @@ command -v cargo >/dev/null || give_up "Rust is missing: install it from https:/
 install_missing
 
 programs=$(find_postgres)
+[[ -n $programs ]] || give_up "PostgreSQL is installed, but initdb was not found in /usr/lib/postgresql or PATH"
 as_postgres=()
 parent=${TMPDIR:-/tmp}
 if ((EUID == 0)); then

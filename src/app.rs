@@ -98,16 +98,30 @@ impl Application {
         let clock = Clock::system();
         let vault = Vault::new(clock.clone());
         let master = master_key(&settings)?;
-        let store =
-            Store::connect_with_retention(&settings.database, &settings.retention, vault.clone(), master, clock.clone())
-                .await?;
+        let store = Store::connect_with_retention(
+            &settings.database,
+            &settings.retention,
+            vault.clone(),
+            master,
+            clock.clone(),
+        )
+        .await?;
         let (tree, bus_notices) = start_tree(&settings, &store, &clock).await?;
         hear(bus_notices, tree.clone());
         let usage = UsageLog::start(store.clone());
         let limiter = limits::start(Quotas::from(&settings.limits), settings.redis.url.as_ref())?;
-        let jwt_secret = settings.auth.jwt_secret.clone().ok_or(StartError::Missing("auth.jwt_secret"))?;
+        let jwt_secret = settings
+            .auth
+            .jwt_secret
+            .clone()
+            .ok_or(StartError::Missing("auth.jwt_secret"))?;
         let state = web::Data::new(AppState {
-            tokens: Tokens::new(&jwt_secret, settings.auth.access_ttl, settings.auth.refresh_ttl, clock.clone()),
+            tokens: Tokens::new(
+                &jwt_secret,
+                settings.auth.access_ttl,
+                settings.auth.refresh_ttl,
+                clock.clone(),
+            ),
             site: spa::Site::load(&settings.frontend).map_err(StartError::Frontend)?,
             settings: Arc::new(settings.clone()),
             clock,
@@ -124,7 +138,16 @@ impl Application {
         let key_refresh = actix_rt::spawn(refresh_keys(store.clone()));
         tracing::info!(address = %address, "listening on http://{address}");
         let shutdown = Duration::from_secs(settings.server.shutdown_seconds);
-        Ok(Self { address, server, stop: watch::Sender::new(false), tree, store, usage, shutdown, key_refresh })
+        Ok(Self {
+            address,
+            server,
+            stop: watch::Sender::new(false),
+            tree,
+            store,
+            usage,
+            shutdown,
+            key_refresh,
+        })
     }
 
     /// Where it listens; tells the port when the settings asked for any.
@@ -213,10 +236,18 @@ async fn start_tree(settings: &Settings, store: &Store, clock: &Clock) -> Result
         })?),
         None => Arc::new(NoBus),
     };
-    let shards = if settings.database.is_embedded() { 1 } else { settings.journal.shards };
+    let shards = if settings.database.is_embedded() {
+        1
+    } else {
+        settings.journal.shards
+    };
     let parts = TreeParts {
         settings: TreeSettings {
-            arbiters: if settings.tree.arbiters == 0 { cores } else { settings.tree.arbiters },
+            arbiters: if settings.tree.arbiters == 0 {
+                cores
+            } else {
+                settings.tree.arbiters
+            },
             journal_shards: u32::try_from(shards).unwrap_or(1),
             journal_batch: settings.journal.max_batch,
             conversation_idle: Duration::from_secs(settings.tree.conversation_idle_seconds),
@@ -248,7 +279,10 @@ fn hear(mut notices: BusNotices, tree: Tree) {
 }
 
 fn listen(settings: &Settings, state: &web::Data<AppState>) -> Result<(SocketAddr, Server), StartError> {
-    let bind = |error| StartError::Bind { address: settings.server.bind, error };
+    let bind = |error| StartError::Bind {
+        address: settings.server.bind,
+        error,
+    };
     let listener = TcpListener::bind(settings.server.bind).map_err(bind)?;
     let address = listener.local_addr().map_err(bind)?;
     let shared = state.clone();
@@ -278,7 +312,11 @@ async fn refresh_keys(store: Store) {
 fn metrics() -> Result<PrometheusHandle, StartError> {
     static HANDLE: OnceLock<Result<PrometheusHandle, String>> = OnceLock::new();
     HANDLE
-        .get_or_init(|| PrometheusBuilder::new().install_recorder().map_err(|error: BuildError| error.to_string()))
+        .get_or_init(|| {
+            PrometheusBuilder::new()
+                .install_recorder()
+                .map_err(|error: BuildError| error.to_string())
+        })
         .clone()
         .map_err(StartError::Metrics)
 }

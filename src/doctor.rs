@@ -128,7 +128,7 @@ fn keys(settings: &mut Settings) -> Result<String, String> {
     let file = settings.database.secrets_file();
     let is_first_start = settings.database.is_embedded()
         && !file.exists()
-        && (settings.vault.key.is_some() || !settings.database.cluster_folder().join("PG_VERSION").exists());
+        && (settings.vault.key.is_some() || !settings.database.is_made());
     if is_first_start && (settings.auth.jwt_secret.is_none() || settings.vault.key.is_none()) {
         return Ok(format!("will be made at the first start, in {}", file.display()));
     }
@@ -149,7 +149,7 @@ fn keys(settings: &mut Settings) -> Result<String, String> {
 async fn database(settings: &Settings) -> Result<Option<Inspection>, String> {
     if settings.database.is_embedded() {
         let cluster = settings.database.cluster_folder();
-        if cfg!(feature = "embedded") && (is_in_use(&cluster) || !cluster.join("PG_VERSION").exists()) {
+        if cfg!(feature = "embedded") && (is_in_use(&cluster) || !settings.database.is_made()) {
             return Ok(None);
         }
     }

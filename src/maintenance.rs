@@ -35,7 +35,10 @@ pub async fn rotate_key(settings: Settings) -> Result<String, StartError> {
 
 async fn rotate(store: &Store) -> Result<String, StartError> {
     let key = store.begin_rotation().await?;
-    tracing::info!(key, "the new key is made; it is used in 30 seconds, when every running hub has it");
+    tracing::info!(
+        key,
+        "the new key is made; it is used in 30 seconds, when every running hub has it"
+    );
     complete_rotation(store).await?;
     Ok(format!("everything is sealed with key {key}; the old one is deleted"))
 }

@@ -118,7 +118,10 @@ async fn six_crashes_in_a_minute_stop_only_that_account_and_show_it() {
     store.rows(|rows| rows.workspace.accounts.insert(other.id, other.clone()));
     let tree = tree(&store, &Scripted::new(SendKey::Forever)).await;
     for _ in 0..2 {
-        assert_eq!(tree.deliver(account.id, delivery("poison")).await, Ok(Delivered::Quarantined));
+        assert_eq!(
+            tree.deliver(account.id, delivery("poison")).await,
+            Ok(Delivered::Quarantined)
+        );
     }
     assert!(matches!(
         tree.deliver(account.id, delivery("chat/m1")).await,

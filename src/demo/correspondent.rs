@@ -295,6 +295,8 @@ async fn perform(courier: &Courier, contact: Contact, heard: Option<String>, ste
                 continue;
             }
             Step::Typing(milliseconds) => {
+                // Seen by sockets only: typing is no step of the stream, so the view below does not show it.
+                courier.screen.correspondent(&format!("{} is typing …", contact.name));
                 courier.deliver(sender_event("typing", contact)).await;
                 tokio::time::sleep(Duration::from_millis(milliseconds)).await;
                 continue;

@@ -111,9 +111,16 @@ impl HubClient {
             .map(drop)
     }
 
-    pub(super) async fn newest_conversation(&self) -> Result<Option<String>, RequestError> {
+    /// The hub's id of the chat that the account's platform knows by this one, once there is one.
+    pub(super) async fn conversation(&self, platform_id: &str) -> Result<Option<String>, RequestError> {
         let answer = self.request(Method::GET, "/api/conversations", None).await?;
-        Ok(answer["conversations"][0]["id"].as_str().map(str::to_owned))
+        let conversations = answer["conversations"].as_array().cloned().unwrap_or_default();
+        let found = conversations
+            .iter()
+            .find(|conversation| conversation["platformConversationId"] == platform_id);
+        Ok(found
+            .and_then(|conversation| conversation["id"].as_str())
+            .map(str::to_owned))
     }
 
     /// The position behind the last event.

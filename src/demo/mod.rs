@@ -208,11 +208,11 @@ fn listen(port: Option<u16>) -> std::io::Result<TcpListener> {
     kept.map_or_else(|| TcpListener::bind(("127.0.0.1", 0)), Ok)
 }
 
-/// The id of the newest conversation, once the first message has come through.
+/// The id of Ada's conversation, once her first message has come through.
 async fn first_conversation(hub: &HubClient) -> Result<String, DemoError> {
     let search = async {
         loop {
-            if let Some(id) = hub.newest_conversation().await? {
+            if let Some(id) = hub.conversation(script::ADA.id).await? {
                 return Ok(id);
             }
             tokio::time::sleep(POLL).await;

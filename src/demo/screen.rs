@@ -92,7 +92,7 @@ impl Screen {
     }
 }
 
-/// Three lines to paste one after the other: sign in, list the conversations, write to the newest one.
+/// Three lines to paste one after the other: sign in, list the conversations, write to Ada.
 fn curl_lines(url: &str, email: &str, password: &str, conversation: &str) -> [String; 3] {
     let json = "-H 'content-type: application/json'";
     let bearer = "-H \"authorization: Bearer $TOKEN\"";

@@ -9,20 +9,22 @@ pub(super) struct Contact {
     greeting: &'static str,
 }
 
-pub(super) const CONTACTS: [Contact; 2] = [
-    Contact {
-        id: "grace",
-        name: "Grace",
-        greeting: "Hello from Grace! I write now and then, whether you answer or not.",
-    },
-    // Last, so that her chat is the newest one: the curl lines on the screen lead to her.
-    Contact {
-        id: "ada",
-        name: "Ada",
-        greeting: "Hi, I am Ada. Write me anything: I answer over a signed webhook. \
-                   The words edit, react, delete, picture, busy and refuse do what they say.",
-    },
-];
+/// The one to whom the lines on the screen write.
+pub(super) const ADA: Contact = Contact {
+    id: "ada",
+    name: "Ada",
+    greeting: "Hi, I am Ada. Write me anything: I answer over a signed webhook. \
+               The words edit, react, delete, picture, busy and refuse do what they say.",
+};
+
+const GRACE: Contact = Contact {
+    id: "grace",
+    name: "Grace",
+    greeting: "Hello from Grace! I write now and then, whether you answer or not.",
+};
+
+/// Everybody, in the order in which they greet.
+pub(super) const CONTACTS: [Contact; 2] = [GRACE, ADA];
 
 /// One thing that a correspondent does.
 #[derive(Clone, Debug, PartialEq, Eq)]

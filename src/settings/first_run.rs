@@ -66,7 +66,7 @@ impl Settings {
         let created = match fs::exists(&file) {
             Ok(true) => false,
             Ok(false) => {
-                if self.vault.key.is_none() && holds_files(&self.database.cluster_folder()) {
+                if self.vault.key.is_none() && self.database.is_made() {
                     return Err(failed(format!(
                         "it is gone, but the database in {} is sealed with the vault_key that it held: put it back, or set vault.key \
                          (HUB__VAULT__KEY)",
@@ -114,10 +114,6 @@ impl Settings {
         }
         text
     }
-}
-
-fn holds_files(folder: &Path) -> bool {
-    fs::read_dir(folder).is_ok_and(|mut entries| entries.next().is_some())
 }
 
 /// Writes the file whole or not at all. False when another process was first: its keys count.

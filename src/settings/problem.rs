@@ -41,7 +41,13 @@ pub struct Problem {
 
 impl Display for Problem {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(formatter, "{} ({}) {}", self.setting, variable(&self.setting), self.text)
+        write!(
+            formatter,
+            "{} ({}) {}",
+            self.setting,
+            variable(&self.setting),
+            self.text
+        )
     }
 }
 

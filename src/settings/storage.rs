@@ -45,6 +45,11 @@ impl DatabaseSettings {
         self.path.join("postgres")
     }
 
+    /// True when the embedded database has been made: its folder holds files.
+    pub fn is_made(&self) -> bool {
+        std::fs::read_dir(self.cluster_folder()).is_ok_and(|mut entries| entries.next().is_some())
+    }
+
     /// The file with the keys that the first start on the embedded database makes.
     pub fn secrets_file(&self) -> PathBuf {
         self.path.join("secrets.toml")

@@ -95,7 +95,9 @@ impl Store {
     ) -> Result<ConversationPage, StoreError> {
         let platforms = filter.platform.as_ref().map(stored_names);
         let (max_read, limit, offset) = (filter.max_read.max(0), filter.limit.max(0), filter.offset.max(0));
-        let rows = self.query(LIST, &[&user_id.0, &platforms, &max_read, &limit, &offset]).await?;
+        let rows = self
+            .query(LIST, &[&user_id.0, &platforms, &max_read, &limit, &offset])
+            .await?;
         let mut page = ConversationPage {
             conversations: Vec::with_capacity(rows.len()),
             unread: 0,
@@ -114,11 +116,7 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError`].
-    pub async fn conversation(
-        &self,
-        user_id: UserId,
-        id: ConversationId,
-    ) -> Result<Option<Conversation>, StoreError> {
+    pub async fn conversation(&self, user_id: UserId, id: ConversationId) -> Result<Option<Conversation>, StoreError> {
         let row = self
             .query_one(
                 concat!(
@@ -133,7 +131,10 @@ impl Store {
     }
 
     /// Anybody's conversation, for the conversation's own actor.
-    pub(super) async fn any_conversation_head(&self, id: ConversationId) -> Result<Option<ConversationHead>, StoreError> {
+    pub(super) async fn any_conversation_head(
+        &self,
+        id: ConversationId,
+    ) -> Result<Option<ConversationHead>, StoreError> {
         let row = self
             .query_one(
                 "SELECT user_id, account_id, platform, platform_conversation_id FROM conversations WHERE id = $1",

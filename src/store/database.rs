@@ -6,7 +6,6 @@ use tokio_postgres::Config;
 use tokio_postgres::config::SslMode;
 
 use super::embedded::Embedded;
-use super::errors::unavailable;
 use super::pool::PATIENCE;
 use crate::settings::DatabaseSettings;
 
@@ -28,11 +27,9 @@ impl Database {
                 embedded: Some(embedded),
             });
         }
-        let mut config: Config = settings
-            .url
-            .expose_secret()
-            .parse()
-            .map_err(|_| StoreError::Failed("database.url is not postgres://user:password@host:port/name".to_owned()))?;
+        let mut config: Config = settings.url.expose_secret().parse().map_err(|_| {
+            StoreError::Failed("database.url is not postgres://user:password@host:port/name".to_owned())
+        })?;
         if config.get_ssl_mode() == SslMode::Require {
             return Err(StoreError::Failed(
                 "database.url asks for sslmode=require, which this hub cannot do: reach the database through a private \
@@ -74,13 +71,4 @@ impl Database {
             tracing::warn!(%error, "the embedded database did not stop cleanly");
         }
     }
-}
-
-/// Runs what blocks, such as starting a database, on a thread where that is allowed.
-pub(super) async fn blocking<T: Send + 'static>(
-    work: impl FnOnce() -> Result<T, StoreError> + Send + 'static,
-) -> Result<T, StoreError> {
-    tokio::task::spawn_blocking(work)
-        .await
-        .map_err(|error| unavailable(error.to_string()))?
 }

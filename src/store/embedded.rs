@@ -20,7 +20,6 @@ mod inside {
     use tokio_postgres::Config;
     use uuid::Uuid;
 
-    use super::super::database::blocking;
     use super::super::errors::unavailable;
 
     /// Longest path of a Unix socket on any system that has them (`sun_path`, unix(7)), less its closing zero.
@@ -94,7 +93,10 @@ mod inside {
                     return Ok(());
                 }
                 if let Some(Err(error)) = running.server.take().map(PgliteServer::shutdown) {
-                    tracing::error!(error = format!("{error:#}"), "the embedded database broke down; it is started again");
+                    tracing::error!(
+                        error = format!("{error:#}"),
+                        "the embedded database broke down; it is started again"
+                    );
                 }
                 running.server = Some(place.serve()?);
                 Ok(())
@@ -121,7 +123,9 @@ mod inside {
     impl Place {
         #[cfg(unix)]
         fn serve(&self) -> Result<PgliteServer, StoreError> {
-            let builder = PgliteServer::builder().path(&self.folder).unix(self.sockets.join(SOCKET));
+            let builder = PgliteServer::builder()
+                .path(&self.folder)
+                .unix(self.sockets.join(SOCKET));
             builder.start().map_err(|error| explain(&self.folder, &error))
         }
 
@@ -196,7 +200,75 @@ mod inside {
     }
 
     fn explain(folder: &Path, error: &dyn std::fmt::Display) -> StoreError {
-        unavailable(format!("the embedded database in {}: {error:#}", folder.display()))
+        let text = format!("the embedded database in {}: {error:#}", folder.display());
+        // It unpacks itself into the user's cache folder, which a service account may not have.
+        let hint = if text.contains("cache") {
+            "; set XDG_CACHE_HOME to a folder that the hub may write to"
+        } else {
+            ""
+        };
+        unavailable(text + hint)
+    }
+
+    /// Runs what blocks, such as starting a database, on a thread where that is allowed.
+    async fn blocking<T: Send + 'static>(
+        work: impl FnOnce() -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        tokio::task::spawn_blocking(work)
+            .await
+            .map_err(|error| unavailable(error.to_string()))?
+    }
+
+    #[cfg(unix)]
+    #[cfg(test)]
+    mod tests {
+        use std::io::Write;
+        use std::os::unix::net::UnixStream;
+        use std::time::Duration;
+
+        use super::*;
+
+        async fn answer(embedded: &Embedded) -> i32 {
+            let (client, connection) = embedded.config().connect(tokio_postgres::NoTls).await.unwrap();
+            let running = tokio::spawn(connection);
+            let row = client.query_one("SELECT 42", &[]).await.unwrap();
+            drop(client);
+            running.await.unwrap().unwrap();
+            row.get(0)
+        }
+
+        #[tokio::test(flavor = "multi_thread")]
+        async fn it_is_started_again_when_a_client_breaks_it() {
+            let folder = tempfile::tempdir().unwrap();
+            let embedded = Embedded::start(folder.path().join("database")).await.unwrap();
+            assert_eq!(answer(&embedded).await, 42);
+            // A startup packet of a length that no client sends.
+            let mut broken = UnixStream::connect(embedded.place.sockets.join(SOCKET)).unwrap();
+            broken.write_all(&[0, 0, 0, 1, 0, 3, 0, 0]).unwrap();
+            drop(broken);
+            for _ in 0..100 {
+                if !embedded.place.answers() {
+                    break;
+                }
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+            assert!(!embedded.place.answers(), "the premise of this test: it ends");
+            embedded.ensure_running().await.unwrap();
+            assert_eq!(answer(&embedded).await, 42);
+            embedded.stop().await.unwrap();
+            assert!(embedded.ensure_running().await.is_err());
+        }
+
+        #[tokio::test(flavor = "multi_thread")]
+        async fn a_long_path_has_its_socket_elsewhere() {
+            let folder = tempfile::tempdir().unwrap();
+            let long = folder.path().join("a".repeat(60)).join("b".repeat(60));
+            let embedded = Embedded::start(long).await.unwrap();
+            assert_ne!(embedded.place.sockets, embedded.place.folder);
+            assert_eq!(answer(&embedded).await, 42);
+            embedded.stop().await.unwrap();
+            assert!(!embedded.place.sockets.exists());
+        }
     }
 }
 

@@ -19,7 +19,10 @@ const CLASSES_OF_THE_VALUES: [&str; 5] = ["21", "22", "23", "54", "P0"];
 pub(super) fn classify(error: &tokio_postgres::Error) -> StoreError {
     if let Some(database) = error.as_db_error() {
         let code = database.code().code();
-        let constraint = database.constraint().map(|name| format!(" ({name})")).unwrap_or_default();
+        let constraint = database
+            .constraint()
+            .map(|name| format!(" ({name})"))
+            .unwrap_or_default();
         let text = format!("{}{constraint}, SQLSTATE {code}", database.message());
         return if CLASSES_OF_THE_VALUES.iter().any(|class| code.starts_with(class)) {
             StoreError::Failed(text)
@@ -28,7 +31,7 @@ pub(super) fn classify(error: &tokio_postgres::Error) -> StoreError {
         };
     }
     let cause = std::error::Error::source(error);
-    let is_io = cause.is_some_and(|cause| cause.is::<std::io::Error>());
+    let is_io = cause.is_some_and(<dyn std::error::Error>::is::<std::io::Error>);
     let text = cause.map_or_else(|| error.to_string(), |cause| format!("{error}: {cause}"));
     if error.is_closed() || is_io {
         StoreError::Unavailable(text)

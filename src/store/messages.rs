@@ -155,7 +155,10 @@ impl Store {
     ) -> Result<Option<MessagePage>, StoreError> {
         let (limit, offset) = (range.limit.max(0), range.offset.max(0));
         let rows = match range.before {
-            None => self.query(PAGE, &[&user_id.0, &conversation_id.0, &limit, &offset]).await?,
+            None => {
+                self.query(PAGE, &[&user_id.0, &conversation_id.0, &limit, &offset])
+                    .await?
+            }
             Some(before) => {
                 self.query(
                     PAGE_BEFORE,

@@ -7,7 +7,7 @@ use hub_actors::ports::StoreError;
 use rand::RngExt;
 
 use super::errors::{read, unavailable};
-use super::pool::Connection;
+use super::pool::{Connection, STATEMENT_TIMEOUT};
 
 mod embedded_sql {
     refinery::embed_migrations!("migrations");
@@ -28,7 +28,12 @@ const ALPHABET: &[u8; 36] = b"abcdefghijklmnopqrstuvwxyz0123456789";
 /// The version of the newest migration that this hub knows.
 pub(super) fn newest() -> i32 {
     let runner = embedded_sql::migrations::runner();
-    runner.get_migrations().iter().map(refinery::Migration::version).max().unwrap_or(0)
+    runner
+        .get_migrations()
+        .iter()
+        .map(refinery::Migration::version)
+        .max()
+        .unwrap_or(0)
 }
 
 /// Runs the missing migrations and returns the database's epoch.
@@ -55,10 +60,15 @@ async fn lock(connection: &mut Connection, clock: &Clock) -> Result<(), StoreErr
 
 async fn migrate_locked(connection: &mut Connection) -> Result<String, StoreError> {
     connection.batch("SET statement_timeout = 0").await?;
-    let report = embedded_sql::migrations::runner().run_async(connection.client_mut()).await;
-    connection.batch("SET statement_timeout = '25s'").await?;
+    let report = embedded_sql::migrations::runner()
+        .run_async(connection.client_mut())
+        .await;
+    connection
+        .batch(&format!("SET statement_timeout = '{STATEMENT_TIMEOUT}'"))
+        .await?;
     // The error names the migration, or the one that this hub does not know because a newer hub has made it.
-    let report = report.map_err(|error| StoreError::Failed(format!("the schema cannot be brought up to date: {error}")))?;
+    let report =
+        report.map_err(|error| StoreError::Failed(format!("the schema cannot be brought up to date: {error}")))?;
     for migration in report.applied_migrations() {
         tracing::info!(%migration, "the schema was changed");
     }

@@ -85,7 +85,10 @@ impl StoreRuntime {
     }
 
     fn handle(&self) -> Result<tokio::runtime::Handle, StoreError> {
-        let runtime = self.0.as_ref().ok_or_else(|| errors::unavailable("the store is closed"))?;
+        let runtime = self
+            .0
+            .as_ref()
+            .ok_or_else(|| errors::unavailable("the store is closed"))?;
         Ok(runtime.handle().clone())
     }
 }
@@ -127,7 +130,11 @@ impl Store {
     ) -> Result<Self, StoreError> {
         let runtime = StoreRuntime::start()?;
         let database = Arc::new(Database::start(settings).await?);
-        let size = if settings.is_embedded() { 1 } else { settings.pool_size.max(1) };
+        let size = if settings.is_embedded() {
+            1
+        } else {
+            settings.pool_size.max(1)
+        };
         let patience = Duration::from_secs(settings.connect_timeout_seconds.max(1));
         let pool = Pool::new(Arc::clone(&database), size, patience, runtime.handle()?);
         let epoch = migrations::migrate(&mut *pool.get().await?, &clock).await?;

@@ -22,13 +22,15 @@ use super::errors::{classify, unavailable};
 /// Longest wait for the answer to a statement. The server's own limit is a little shorter, so that it speaks first.
 pub(super) const PATIENCE: Duration = Duration::from_secs(30);
 
-/// What each connection is told first.
+/// The server's limit for one statement.
+pub(super) const STATEMENT_TIMEOUT: &str = "25s";
+
+/// What each connection is told first, beside [`STATEMENT_TIMEOUT`].
 ///
 /// Every statement of the hub looks rows up by an index. The planner is told so, because it plans each prepared
 /// statement once, perhaps while the tables are still empty, when reading a whole table looks cheap.
 const SESSION: &str = "\
     SET timezone = 'UTC'; \
-    SET statement_timeout = '25s'; \
     SET lock_timeout = '20s'; \
     SET idle_in_transaction_session_timeout = '60s'; \
     SET plan_cache_mode = force_generic_plan; \
@@ -67,7 +69,9 @@ impl Connection {
         if missing.is_empty() {
             return Ok(());
         }
-        let prepared = self.wait(try_join_all(missing.iter().map(|sql| self.client.prepare(sql)))).await?;
+        let prepared = self
+            .wait(try_join_all(missing.iter().map(|sql| self.client.prepare(sql))))
+            .await?;
         self.statements.extend(missing.into_iter().zip(prepared));
         Ok(())
     }
@@ -101,7 +105,10 @@ impl Connection {
     }
 
     /// Waits for an answer, but not for ever: a connection that does not answer is taken out of service.
-    pub async fn wait<T>(&self, answer: impl Future<Output = Result<T, tokio_postgres::Error>>) -> Result<T, StoreError> {
+    pub async fn wait<T>(
+        &self,
+        answer: impl Future<Output = Result<T, tokio_postgres::Error>>,
+    ) -> Result<T, StoreError> {
         self.wait_for(PATIENCE, answer).await
     }
 
@@ -191,7 +198,8 @@ impl bb8::ManageConnection for Manager {
             database.ensure_running().await?;
             let connect = async {
                 let client = bb8::ManageConnection::connect(&inner).await?;
-                client.batch_execute(SESSION).await?;
+                let session = format!("SET statement_timeout = '{STATEMENT_TIMEOUT}'; {SESSION}");
+                client.batch_execute(&session).await?;
                 Ok(client)
             };
             match tokio::time::timeout(patience, connect).await {

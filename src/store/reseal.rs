@@ -3,10 +3,12 @@
 use std::time::Duration;
 
 use hub_actors::ports::StoreError;
+use tokio_postgres::types::ToSql;
 use uuid::Uuid;
 
 use super::Store;
 use super::errors::read;
+use super::pool::STATEMENT_TIMEOUT;
 use super::sealing::{
     ANSWER, CONTENT, CREDENTIALS, EDIT, EVENT, MEDIA_URL, OUTBOX, PARKED, QUARANTINE, REPLACEMENT, SealedColumn,
 };
@@ -76,6 +78,9 @@ const WALKS: [Walk; 10] = [
         same: "t.user_id = v.first AND t.key = v.second"),
 ];
 
+/// Longest wait for one table to be counted.
+const COUNT_PATIENCE: Duration = Duration::from_secs(3600);
+
 /// How far this process has come. Lost with it: the next one begins again and skips what is done.
 #[derive(Debug, Default)]
 pub(super) struct Progress {
@@ -136,19 +141,35 @@ impl Store {
             changed.3.push(walk.column.seal(self.vault(), row_key, &plain)?);
         }
         if !changed.0.is_empty() {
-            self.execute(walk.update, &[&changed.0, &changed.1, &changed.2, &changed.3]).await?;
+            self.execute(walk.update, &[&changed.0, &changed.1, &changed.2, &changed.3])
+                .await?;
         }
         Ok(rows.len().max(1) as u64)
     }
 
-    /// How many values are sealed with another key than this one.
+    /// How many values are sealed with another key than this one. Reads every sealed table whole, which may take longer
+    /// than any other statement.
     pub(super) async fn count_unsealed_with(&self, key: i32) -> Result<u64, StoreError> {
-        let mut count = 0;
+        let mut connection = self.connection().await?;
+        connection.batch("SET statement_timeout = 0").await?;
+        let mut count: i64 = 0;
         for walk in &WALKS {
-            let row = self.query_one(walk.count, &[&key.to_be_bytes().as_slice()]).await?;
-            count += row.map_or(Ok(0), |row| read::<i64>(&row, 0))?;
+            connection.prepare(&[walk.count]).await?;
+            let key = key.to_be_bytes();
+            let parameters: [&(dyn ToSql + Sync); 1] = [&key.as_slice()];
+            let counting = connection
+                .client()
+                .query_one(connection.statement(walk.count)?, &parameters);
+            let counted = connection.wait_for(COUNT_PATIENCE, counting).await;
+            if counted.is_err() {
+                // It would go on without a limit on its statements.
+                connection.retire();
+            }
+            count += read::<i64>(&counted?, 0)?;
         }
+        connection
+            .batch(&format!("SET statement_timeout = '{STATEMENT_TIMEOUT}'"))
+            .await?;
         Ok(u64::try_from(count).unwrap_or(0))
     }
 }
-

@@ -19,8 +19,20 @@ const QUARANTINED: i64 = 1_000;
 macro_rules! outlived {
     ($table:literal, $key:literal, $column:literal) => {
         concat!(
-            "DELETE FROM ", $table, " t USING (SELECT ", $key, " FROM ", $table, " WHERE ", $column,
-            " < $1 ORDER BY ", $column, " LIMIT $2 FOR UPDATE SKIP LOCKED) x WHERE t.", $key, " = x.", $key
+            "DELETE FROM ",
+            $table,
+            " t USING (SELECT ",
+            $key,
+            " FROM ",
+            $table,
+            " WHERE ",
+            $column,
+            " < $1 ORDER BY ",
+            $column,
+            " LIMIT $2 FOR UPDATE SKIP LOCKED) x WHERE t.",
+            $key,
+            " = x.",
+            $key
         )
     };
 }
@@ -62,10 +74,22 @@ impl Store {
         let before = |days: u32| now - Duration::days(i64::from(days));
         let mut deleted = self.trim_streams(before(retention.events_days)).await?;
         for (statement, limit) in [
-            (outlived!("parked_events", "id", "created_at"), before(retention.parked_days)),
-            (outlived!("quarantine", "id", "created_at"), before(retention.quarantine_days)),
-            (outlived!("api_usage_logs", "id", "created_at"), before(retention.usage_days)),
-            (outlived!("idempotency_keys", "ctid", "created_at"), before(retention.idempotency_days)),
+            (
+                outlived!("parked_events", "id", "created_at"),
+                before(retention.parked_days),
+            ),
+            (
+                outlived!("quarantine", "id", "created_at"),
+                before(retention.quarantine_days),
+            ),
+            (
+                outlived!("api_usage_logs", "id", "created_at"),
+                before(retention.usage_days),
+            ),
+            (
+                outlived!("idempotency_keys", "ctid", "created_at"),
+                before(retention.idempotency_days),
+            ),
             // Kept a day longer than they are good for: a copied token that comes late is still recognised.
             (outlived!("refresh_tokens", "id", "expires_at"), before(1)),
             (outlived!("oauth_states", "state_hash", "expires_at"), now),

@@ -57,11 +57,7 @@ impl Store {
                 page.events.push(Event {
                     user_id: asked.user_id,
                     seq,
-                    kind: EVENT.open_json(
-                        self.vault(),
-                        &Place::event_row(asked.user_id, seq),
-                        read(row, 4)?,
-                    )?,
+                    kind: EVENT.open_json(self.vault(), &Place::event_row(asked.user_id, seq), read(row, 4)?)?,
                     at: read::<OffsetDateTime>(row, 5)?,
                 });
             }
@@ -84,7 +80,9 @@ impl Store {
     /// # Errors
     /// [`StoreError`].
     pub async fn stream_position(&self, user_id: UserId) -> Result<StreamPosition, StoreError> {
-        let row = self.query_one("SELECT last_seq FROM users WHERE id = $1", &[&user_id.0]).await?;
+        let row = self
+            .query_one("SELECT last_seq FROM users WHERE id = $1", &[&user_id.0])
+            .await?;
         Ok(StreamPosition {
             epoch: self.inner.epoch.clone(),
             seq: Seq(row.map_or(Ok(0), |row| read(&row, 0))?),

@@ -38,7 +38,8 @@ impl Store {
         let keys = self.stored_keys().await?;
         if keys.len() < 2 {
             let newest = keys.iter().map(|key| key.id).max().unwrap_or(0);
-            self.add_key(&DataKey::generate(newest + 1, self.now() + NOTICE)).await?;
+            self.add_key(&DataKey::generate(newest + 1, self.now() + NOTICE))
+                .await?;
         }
         self.load_vault_keys().await?;
         Ok(self.newest_key().await?.0)

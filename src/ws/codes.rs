@@ -69,9 +69,20 @@ mod tests {
 
     #[test]
     fn the_range_tells_whether_to_come_back() {
-        let back = [CloseCode::Shutdown, CloseCode::Restart, CloseCode::Slow, CloseCode::PositionGone, CloseCode::Silent];
+        let back = [
+            CloseCode::Shutdown,
+            CloseCode::Restart,
+            CloseCode::Slow,
+            CloseCode::PositionGone,
+            CloseCode::Silent,
+        ];
         assert!(back.iter().all(|code| code.is_reconnect()));
-        let stay = [CloseCode::SessionEnded, CloseCode::TooMany, CloseCode::Protocol, CloseCode::Flood];
+        let stay = [
+            CloseCode::SessionEnded,
+            CloseCode::TooMany,
+            CloseCode::Protocol,
+            CloseCode::Flood,
+        ];
         assert!(stay.iter().all(|code| !code.is_reconnect()));
     }
 }

@@ -14,8 +14,8 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
-use crate::http::AppState;
 use crate::cluster::limits::LimitClass;
+use crate::http::AppState;
 
 /// Longest text of a message, in characters.
 const MAX_CONTENT: usize = 10_000;
@@ -25,10 +25,19 @@ const MAX_CLIENT_ID: usize = 200;
 /// A command.
 #[derive(Debug, PartialEq)]
 pub(super) enum Command {
-    Ping { timestamp: Value },
+    Ping {
+        timestamp: Value,
+    },
     Send(Send),
-    Read { conversation_id: ConversationId, message_id: Option<MessageId>, client_id: Option<String> },
-    Typing { conversation_id: ConversationId, client_id: Option<String> },
+    Read {
+        conversation_id: ConversationId,
+        message_id: Option<MessageId>,
+        client_id: Option<String>,
+    },
+    Typing {
+        conversation_id: ConversationId,
+        client_id: Option<String>,
+    },
 }
 
 /// The `send` command, checked.
@@ -108,24 +117,45 @@ pub(super) fn parse(text: &str) -> Result<Command, CommandFailure> {
         message: message.to_owned(),
         retryable: false,
     };
-    if data.client_id.as_ref().is_some_and(|id| id.len() > MAX_CLIENT_ID || id.is_empty()) {
+    if data
+        .client_id
+        .as_ref()
+        .is_some_and(|id| id.len() > MAX_CLIENT_ID || id.is_empty())
+    {
         return Err(invalid("clientId: between 1 and 200 bytes"));
     }
     let conversation_id = || {
-        let text = data.conversation_id.as_deref().ok_or_else(|| invalid("conversationId: is required"))?;
-        text.parse::<ConversationId>().map_err(|error| invalid(&format!("conversationId: {error}")))
+        let text = data
+            .conversation_id
+            .as_deref()
+            .ok_or_else(|| invalid("conversationId: is required"))?;
+        text.parse::<ConversationId>()
+            .map_err(|error| invalid(&format!("conversationId: {error}")))
     };
     match raw.event.as_str() {
-        "ping" => Ok(Command::Ping { timestamp: raw.timestamp }),
-        "typing" => Ok(Command::Typing { conversation_id: conversation_id()?, client_id }),
+        "ping" => Ok(Command::Ping {
+            timestamp: raw.timestamp,
+        }),
+        "typing" => Ok(Command::Typing {
+            conversation_id: conversation_id()?,
+            client_id,
+        }),
         "read" => {
             let message_id = data.message_id.as_deref().map(str::parse::<MessageId>).transpose();
             let message_id = message_id.map_err(|error| invalid(&format!("messageId: {error}")))?;
-            Ok(Command::Read { conversation_id: conversation_id()?, message_id, client_id })
+            Ok(Command::Read {
+                conversation_id: conversation_id()?,
+                message_id,
+                client_id,
+            })
         }
         "send" => {
             let conversation_id = conversation_id()?;
-            let content = data.content.as_deref().map(str::trim).filter(|content| !content.is_empty());
+            let content = data
+                .content
+                .as_deref()
+                .map(str::trim)
+                .filter(|content| !content.is_empty());
             let content = content.ok_or_else(|| invalid("content: is required and may not be blank"))?;
             if content.chars().count() > MAX_CONTENT || content.contains('\0') {
                 return Err(invalid("content: at most 10,000 characters, none of them NUL"));
@@ -136,10 +166,18 @@ pub(super) fn parse(text: &str) -> Result<Command, CommandFailure> {
                     .filter(|kind| *kind != MessageKind::System)
                     .ok_or_else(|| invalid("messageType: text, image, video or file"))?,
             };
-            if data.media_url.as_deref().is_some_and(|text| text.len() > 2_000 || url::Url::parse(text).is_err()) {
+            if data
+                .media_url
+                .as_deref()
+                .is_some_and(|text| text.len() > 2_000 || url::Url::parse(text).is_err())
+            {
                 return Err(invalid("mediaUrl: a URL of at most 2,000 bytes"));
             }
-            if data.reply_to.as_deref().is_some_and(|text| text.is_empty() || text.len() > 255 || text.contains('\0')) {
+            if data
+                .reply_to
+                .as_deref()
+                .is_some_and(|text| text.is_empty() || text.len() > 255 || text.contains('\0'))
+            {
                 return Err(invalid("replyTo: between 1 and 255 bytes"));
             }
             Ok(Command::Send(Send {
@@ -164,14 +202,23 @@ pub(super) async fn run(state: &AppState, user_id: UserId, command: Command) -> 
         Command::Typing { client_id, .. } => ("typing", client_id.clone()),
     };
     let decision = state.limiter.check(LimitClass::Standard, &user_id.to_string()).await;
-    let result = if decision.allowed { carry_out(state, user_id, command).await } else { Err(too_many()) };
+    let result = if decision.allowed {
+        carry_out(state, user_id, command).await
+    } else {
+        Err(too_many())
+    };
     match result {
         Ok(mut data) => {
             data["command"] = json!(name);
             data["clientId"] = json!(client_id);
             json!({ "event": "ack", "data": data })
         }
-        Err(failure) => CommandFailure { command: name.to_owned(), client_id, ..failure }.to_frame(),
+        Err(failure) => CommandFailure {
+            command: name.to_owned(),
+            client_id,
+            ..failure
+        }
+        .to_frame(),
     }
 }
 
@@ -187,11 +234,19 @@ async fn carry_out(state: &AppState, user_id: UserId, command: Command) -> Resul
                 "repeated": answer.is_repeat,
             }))
         }
-        Command::Read { conversation_id, message_id: Some(message_id), .. } => {
+        Command::Read {
+            conversation_id,
+            message_id: Some(message_id),
+            ..
+        } => {
             state.tree.read_message(user_id, conversation_id, message_id).await?;
             Ok(json!({ "conversationId": conversation_id, "messageId": message_id }))
         }
-        Command::Read { conversation_id, message_id: None, .. } => {
+        Command::Read {
+            conversation_id,
+            message_id: None,
+            ..
+        } => {
             state.tree.read_conversation(user_id, conversation_id).await?;
             Ok(json!({ "conversationId": conversation_id }))
         }
@@ -205,7 +260,13 @@ async fn carry_out(state: &AppState, user_id: UserId, command: Command) -> Resul
 /// The client's own id is the idempotency key: a client that lost its socket before the `ack` just sends again.
 fn new_message(state: &AppState, send: Send) -> NewMessage {
     let mut fingerprint = Sha256::new();
-    for part in [&send.conversation_id.to_string(), &send.content, send.kind.as_str(), send.media_url.as_deref().unwrap_or(""), send.reply_to.as_deref().unwrap_or("")] {
+    for part in [
+        &send.conversation_id.to_string(),
+        &send.content,
+        send.kind.as_str(),
+        send.media_url.as_deref().unwrap_or(""),
+        send.reply_to.as_deref().unwrap_or(""),
+    ] {
         fingerprint.update((part.len() as u64).to_be_bytes());
         fingerprint.update(part.as_bytes());
     }
@@ -227,11 +288,21 @@ fn new_message(state: &AppState, send: Send) -> NewMessage {
 }
 
 fn failure(code: &'static str, message: String, retryable: bool) -> CommandFailure {
-    CommandFailure { command: String::new(), client_id: None, code, message, retryable }
+    CommandFailure {
+        command: String::new(),
+        client_id: None,
+        code,
+        message,
+        retryable,
+    }
 }
 
 fn too_many() -> CommandFailure {
-    failure("RATE_LIMIT_EXCEEDED", "Rate limit exceeded. Please try again later.".to_owned(), true)
+    failure(
+        "RATE_LIMIT_EXCEEDED",
+        "Rate limit exceeded. Please try again later.".to_owned(),
+        true,
+    )
 }
 
 impl From<CommandError> for CommandFailure {
@@ -258,16 +329,34 @@ mod tests {
     #[test]
     fn commands_are_read_or_refused_by_field() {
         let send = |data: &str| parse(&format!(r#"{{"event":"send","data":{data}}}"#));
-        let good = send(&format!(r#"{{"conversationId":"{CONVERSATION}","content":" hi ","clientId":"c1"}}"#)).unwrap();
+        let good = send(&format!(
+            r#"{{"conversationId":"{CONVERSATION}","content":" hi ","clientId":"c1"}}"#
+        ))
+        .unwrap();
         let Command::Send(good) = good else { panic!("a send") };
         assert_eq!((good.content.as_str(), good.client_id.as_str()), ("hi", "c1"));
         let refused = [
             (r#"{"content":"x","clientId":"c"}"#.to_owned(), "conversationId"),
-            (r#"{"conversationId":"UPPER","content":"x","clientId":"c"}"#.to_owned(), "conversationId"),
-            (format!(r#"{{"conversationId":"{CONVERSATION}","content":"  ","clientId":"c"}}"#), "content"),
-            (format!(r#"{{"conversationId":"{CONVERSATION}","content":"x"}}"#), "clientId"),
-            (format!(r#"{{"conversationId":"{CONVERSATION}","content":"x","clientId":"c","messageType":"audio"}}"#), "messageType"),
-            (format!(r#"{{"conversationId":"{CONVERSATION}","content":"x","clientId":"c","mediaUrl":"nonsense"}}"#), "mediaUrl"),
+            (
+                r#"{"conversationId":"UPPER","content":"x","clientId":"c"}"#.to_owned(),
+                "conversationId",
+            ),
+            (
+                format!(r#"{{"conversationId":"{CONVERSATION}","content":"  ","clientId":"c"}}"#),
+                "content",
+            ),
+            (
+                format!(r#"{{"conversationId":"{CONVERSATION}","content":"x"}}"#),
+                "clientId",
+            ),
+            (
+                format!(r#"{{"conversationId":"{CONVERSATION}","content":"x","clientId":"c","messageType":"audio"}}"#),
+                "messageType",
+            ),
+            (
+                format!(r#"{{"conversationId":"{CONVERSATION}","content":"x","clientId":"c","mediaUrl":"nonsense"}}"#),
+                "mediaUrl",
+            ),
         ];
         for (data, field) in refused {
             let failure = send(&data).unwrap_err();

@@ -16,7 +16,9 @@ use crate::vault::tokens::Claims;
 
 /// Registers the socket's two addresses.
 pub fn routes(config: &mut web::ServiceConfig) {
-    config.route("/ws/messages/", web::get().to(open)).route("/ws/messages", web::get().to(open));
+    config
+        .route("/ws/messages/", web::get().to(open))
+        .route("/ws/messages", web::get().to(open));
 }
 
 #[derive(Deserialize)]
@@ -36,11 +38,18 @@ async fn open(
 ) -> Result<HttpResponse, ApiError> {
     check_origin(&request, &state)?;
     let claims = claims(&request, parameters.token.as_deref(), &state)?;
-    let is_live = state.sessions.is_live(claims.sid, || state.store.session_is_live(claims.sid)).await?;
+    let is_live = state
+        .sessions
+        .is_live(claims.sid, || state.store.session_is_live(claims.sid))
+        .await?;
     if !is_live {
         return Err(refused("SESSION_ENDED", "The session has ended. Please sign in again."));
     }
-    let since = parameters.since.as_deref().map(str::parse::<StreamPosition>).transpose();
+    let since = parameters
+        .since
+        .as_deref()
+        .map(str::parse::<StreamPosition>)
+        .transpose();
     let since = since.map_err(|error| ApiError::validation("since", &error.to_string()))?;
     let wire = Arc::new(Wire::new(state.settings.websocket.buffer_bytes));
     let max_frame_bytes = state.settings.websocket.max_frame_bytes;
@@ -78,14 +87,25 @@ fn sub_protocol(headers: &HeaderMap) -> Option<&str> {
 /// Browsers say which page opens a socket, and no other check protects it from a foreign page: the origin must be the
 /// hub's own or one of the configured ones. Programs send none.
 fn check_origin(request: &HttpRequest, state: &AppState) -> Result<(), ApiError> {
-    let Some(origin) = request.headers().get(header::ORIGIN) else { return Ok(()) };
+    let Some(origin) = request.headers().get(header::ORIGIN) else {
+        return Ok(());
+    };
     let origin = origin.to_str().unwrap_or_default();
-    let host = request.headers().get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
-    let is_own = origin.split_once("://").is_some_and(|(_, origin_host)| origin_host.eq_ignore_ascii_case(host));
+    let host = request
+        .headers()
+        .get(header::HOST)
+        .and_then(|host| host.to_str().ok())
+        .unwrap_or_default();
+    let is_own = origin
+        .split_once("://")
+        .is_some_and(|(_, origin_host)| origin_host.eq_ignore_ascii_case(host));
     let server = &state.settings.server;
     let is_public = server.public_url.as_deref().is_some_and(|url| url == origin);
     if is_own || is_public || server.cors_origins.iter().any(|allowed| allowed == origin) {
         return Ok(());
     }
-    Err(refused("FORBIDDEN_ORIGIN", "This origin may not open a socket: add it to server.cors_origins"))
+    Err(refused(
+        "FORBIDDEN_ORIGIN",
+        "This origin may not open a socket: add it to server.cors_origins",
+    ))
 }

@@ -48,7 +48,15 @@ impl Socket {
         wire: Arc<Wire>,
     ) -> Self {
         metrics::gauge!("hub_sockets").increment(1.0);
-        Self { state, claims, since, wire, number: None, in_flight: 0, heard_at: instant() }
+        Self {
+            state,
+            claims,
+            since,
+            wire,
+            number: None,
+            in_flight: 0,
+            heard_at: instant(),
+        }
     }
 
     fn close(&mut self, code: CloseCode, context: &mut Context<Self>) {
@@ -58,7 +66,11 @@ impl Socket {
 
     /// Asks the user's session for the stream.
     fn listen(&mut self, context: &mut Context<Self>) {
-        let outlet = Outlet { wire: Arc::clone(&self.wire), user_id: self.claims.sub.to_string(), email: self.claims.email.clone() };
+        let outlet = Outlet {
+            wire: Arc::clone(&self.wire),
+            user_id: self.claims.sub.to_string(),
+            email: self.claims.email.clone(),
+        };
         let tree = self.state.tree.clone();
         let (user_id, session_id, since) = (self.claims.sub, self.claims.sid, self.since.take());
         let work = async move { tree.listen(user_id, session_id, since, Box::new(outlet)).await };

@@ -39,7 +39,11 @@ where
     let mut response = ws::handshake_with_protocols(request, &["bearer"])?;
     let codec = Codec::new().max_size(max_frame_bytes);
     let control = ws::WebsocketContext::with_codec(actor, payload, codec);
-    Ok(response.streaming(Merged { control: Box::pin(control), wire, actor_has_ended: false }))
+    Ok(response.streaming(Merged {
+        control: Box::pin(control),
+        wire,
+        actor_has_ended: false,
+    }))
 }
 
 /// The actor's control frames and the wire's frames, as one stream for the connection. When the actor ends, what waits

@@ -40,7 +40,12 @@ enum State {
 impl Wire {
     /// A queue that takes at most `limit` bytes.
     pub(super) fn new(limit: usize) -> Self {
-        Self { queue: Mutex::default(), waiting: AtomicUsize::new(0), waker: AtomicWaker::new(), limit }
+        Self {
+            queue: Mutex::default(),
+            waiting: AtomicUsize::new(0),
+            waker: AtomicWaker::new(),
+            limit,
+        }
     }
 
     /// Hands over whole frames. False when the socket is closing; when they would not fit, it is closed as too slow and
@@ -100,7 +105,11 @@ impl Wire {
         self.waker.register(context.waker());
         let mut queue = self.lock();
         let Some(first) = queue.frames.pop_front() else {
-            return if queue.state == State::Open { Poll::Pending } else { Poll::Ready(None) };
+            return if queue.state == State::Open {
+                Poll::Pending
+            } else {
+                Poll::Ready(None)
+            };
         };
         let piece = join(first, &mut queue.frames);
         self.waiting.fetch_sub(piece.len(), Ordering::Relaxed);
@@ -171,7 +180,9 @@ mod tests {
         assert!(wire.push(Bytes::from_static(b"12345678")));
         assert!(!wire.push(Bytes::from_static(b"90ab")));
         assert!(!wire.push(Bytes::new()), "nothing is taken any more");
-        let Poll::Ready(Some(close)) = next(&wire) else { panic!("the close frame waits") };
+        let Poll::Ready(Some(close)) = next(&wire) else {
+            panic!("the close frame waits")
+        };
         assert_eq!((close[0], u16::from_be_bytes([close[2], close[3]])), (0x88, 4002));
         assert_eq!(next(&wire), Poll::Ready(None));
     }
@@ -181,7 +192,9 @@ mod tests {
         let wire = Wire::new(1_000);
         wire.push(Bytes::from_static(b"last words"));
         wire.close(CloseCode::Shutdown);
-        let Poll::Ready(Some(bytes)) = next(&wire) else { panic!("both wait") };
+        let Poll::Ready(Some(bytes)) = next(&wire) else {
+            panic!("both wait")
+        };
         assert!(bytes.starts_with(b"last words\x88"));
         assert_eq!(next(&wire), Poll::Ready(None));
     }

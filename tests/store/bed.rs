@@ -56,7 +56,11 @@ pub fn on_real<F: Future<Output = Bed>>(test: impl Fn(Bed) -> F) {
     };
     runtime().block_on(async {
         static COUNT: AtomicU32 = AtomicU32::new(0);
-        let name = format!("hub_test_{}_{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
+        let name = format!(
+            "hub_test_{}_{}",
+            std::process::id(),
+            COUNT.fetch_add(1, Ordering::Relaxed)
+        );
         ask(&admin, &format!("CREATE DATABASE {name}")).await;
         let mut url = url::Url::parse(&admin).unwrap();
         url.set_path(&name);
@@ -118,7 +122,9 @@ impl Bed {
     pub async fn another_hub(&self) -> Store {
         let vault = Vault::new(self.clock.clone());
         let master = MasterKey::parse(MASTER).unwrap();
-        Store::connect(&self.settings, vault, master, self.clock.clone()).await.unwrap()
+        Store::connect(&self.settings, vault, master, self.clock.clone())
+            .await
+            .unwrap()
     }
 
     /// Moves the clock of the store forwards.
@@ -132,12 +138,17 @@ impl Bed {
     }
 
     pub async fn account(&self, user: UserId, external_id: &str) -> Account {
-        self.store.create_account(self.new_account(user, external_id)).await.unwrap()
+        self.store
+            .create_account(self.new_account(user, external_id))
+            .await
+            .unwrap()
     }
 
     pub fn new_account(&self, user_id: UserId, external_id: &str) -> NewAccount {
         let mut credentials = Credentials::default();
-        credentials.0.insert("secret".to_owned(), format!("secret of {external_id}").into());
+        credentials
+            .0
+            .insert("secret".to_owned(), format!("secret of {external_id}").into());
         NewAccount {
             id: AccountId::generate(self.clock.now()),
             user_id,
@@ -158,7 +169,9 @@ impl Bed {
 
     /// Commits what a platform reported.
     pub async fn inbound(&self, account: &Account, chat: &str, events: Vec<InboundKind>) -> Appended {
-        self.commit(account.user_id, inbound(account, chat, events)).await.unwrap()
+        self.commit(account.user_id, inbound(account, chat, events))
+            .await
+            .unwrap()
     }
 
     /// A conversation with one received message.
@@ -185,7 +198,12 @@ impl Bed {
             offset: 0,
             before: None,
         };
-        self.store.messages(user, conversation, &range).await.unwrap().unwrap().messages
+        self.store
+            .messages(user, conversation, &range)
+            .await
+            .unwrap()
+            .unwrap()
+            .messages
     }
 
     pub async fn stream(&self, user: UserId) -> StreamPage {

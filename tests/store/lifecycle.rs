@@ -10,7 +10,13 @@ use crate::bed::{MASTER, on_each_database, on_embedded, on_real};
 
 async fn connect(settings: &DatabaseSettings, master: &str) -> Result<Store, StoreError> {
     let clock = Clock::system();
-    Store::connect(settings, Vault::new(clock.clone()), MasterKey::parse(master).unwrap(), clock).await
+    Store::connect(
+        settings,
+        Vault::new(clock.clone()),
+        MasterKey::parse(master).unwrap(),
+        clock,
+    )
+    .await
 }
 
 #[test]
@@ -19,7 +25,12 @@ fn what_was_stored_is_there_after_a_restart() {
         let user = bed.user("anna").await;
         let account = bed.account(user.id, "shop").await;
         let epoch = bed.store.epoch().to_owned();
-        assert!(epoch.len() == 8 && epoch.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit()));
+        assert!(
+            epoch.len() == 8
+                && epoch
+                    .bytes()
+                    .all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit())
+        );
         bed.store.ping().await.unwrap();
         bed.store.close().await;
         assert!(matches!(bed.store.ping().await, Err(StoreError::Unavailable(_))));
@@ -75,7 +86,10 @@ fn a_database_that_is_not_there_is_told() {
             ..DatabaseSettings::default()
         };
         let error = connect(&settings, MASTER).await.err().unwrap();
-        assert!(matches!(&error, StoreError::Unavailable(text) if text.contains("refused")), "{error}");
+        assert!(
+            matches!(&error, StoreError::Unavailable(text) if text.contains("refused")),
+            "{error}"
+        );
         let settings = DatabaseSettings {
             url: "postgres://nobody@127.0.0.1:1/none?sslmode=require".into(),
             ..settings

@@ -3,7 +3,12 @@
 //! HUB_TEST_POSTGRES_URL is the URL of a role that may create databases, for example postgres://postgres@127.0.0.1/postgres.
 //! Each test gets a database of its own.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests fail by panicking")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "tests fail by panicking"
+)]
 
 mod accounts;
 mod bed;

@@ -154,7 +154,9 @@ pub(super) async fn load(
                 .map_err(|_| StoreError::Failed("idempotency_keys.fingerprint is not 32 bytes".to_owned()))?,
             message_id: MessageId(read(row, 3)?),
         };
-        workspace.idempotency.insert((UserId(read(row, 0)?), read(row, 1)?), record);
+        workspace
+            .idempotency
+            .insert((UserId(read(row, 0)?), read(row, 1)?), record);
     }
     Ok(())
 }
@@ -262,7 +264,10 @@ impl<'n> Keys<'n> {
             let answers = futures_util::join!(
                 connection.client().batch_execute("BEGIN"),
                 users.unless(false, &ids_of_users),
-                accounts.unless(self.accounts.is_empty() && self.conversations.is_empty(), &ids_of_accounts),
+                accounts.unless(
+                    self.accounts.is_empty() && self.conversations.is_empty(),
+                    &ids_of_accounts
+                ),
                 conversations.unless(no_conversation, &ids_of_conversations),
                 external_conversations.unless(chats.is_empty(), &by_chat),
                 messages.unless(no_message, &ids_of_messages),

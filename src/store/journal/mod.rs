@@ -71,7 +71,9 @@ impl Store {
             }
         }
         answers.resize_with(batch.len(), || {
-            Err(AppendError::Store(unavailable("the database went away during the batch")))
+            Err(AppendError::Store(unavailable(
+                "the database went away during the batch",
+            )))
         });
         answers
     }

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use hub_actors::domain::{Account, Conversation, Message, OutboxEntry, Workspace};
 use hub_actors::ports::StoreError;
-use hub_actors::{Seq, UserId};
+use hub_actors::{ExternalId, Seq, UserId};
 use time::OffsetDateTime;
 use uuid::Uuid;
 
@@ -150,11 +150,7 @@ pub(super) struct StreamRows {
 
 impl<'w> Rows<'w> {
     /// Collects what `workspace` has marked as changed. `before` are the streams as they were loaded.
-    pub fn collect(
-        workspace: &'w Workspace,
-        before: &HashMap<UserId, Seq>,
-        vault: &Vault,
-    ) -> Result<Self, StoreError> {
+    pub fn collect(workspace: &'w Workspace, before: &HashMap<UserId, Seq>, vault: &Vault) -> Result<Self, StoreError> {
         let mut rows = Self::default();
         rows.collect_conversations(workspace);
         rows.collect_messages(workspace, vault)?;
@@ -200,7 +196,9 @@ impl<'w> Rows<'w> {
             let row = edit_row(message_id.0, edit.at);
             self.edits.message_id.push(message_id.0);
             self.edits.edited_at.push(edit.at);
-            self.edits.content.push(EDIT.seal(vault, &row, edit.content.as_bytes())?);
+            self.edits
+                .content
+                .push(EDIT.seal(vault, &row, edit.content.as_bytes())?);
         }
         for event in &dirty.parked_new {
             self.parked_new.id.push(event.id);
@@ -251,7 +249,9 @@ impl<'w> Rows<'w> {
             self.events.user_id.push(event.user_id.0);
             self.events.seq.push(event.seq.0);
             self.events.kind.push(event.kind.name());
-            self.events.conversation_id.push(event.kind.conversation_id().map(|id| id.0));
+            self.events
+                .conversation_id
+                .push(event.kind.conversation_id().map(|id| id.0));
             self.events.payload.push(EVENT.seal_json(vault, &row, &event.kind)?);
             self.events.created_at.push(event.at);
         }
@@ -283,7 +283,8 @@ impl<'w> ConversationRows<'w> {
         self.external_id.push(conversation.external_id.as_str());
         self.participant_id.push(conversation.participant_id.as_deref());
         self.participant_name.push(conversation.participant_name.as_deref());
-        self.participant_avatar_url.push(conversation.participant_avatar_url.as_deref());
+        self.participant_avatar_url
+            .push(conversation.participant_avatar_url.as_deref());
         self.last_message_at.push(conversation.last_message_at);
         self.unread_count.push(conversation.unread_count);
         self.created_at.push(conversation.created_at);
@@ -303,11 +304,12 @@ impl<'w> MessageRows<'w> {
         self.media_url.push(media_url);
         self.id.push(message.id.0);
         self.conversation_id.push(message.conversation_id.0);
-        self.external_id.push(message.external_id.as_ref().map(|id| id.as_str()));
+        self.external_id
+            .push(message.external_id.as_ref().map(ExternalId::as_str));
         self.sender_id.push(&message.sender_id);
         self.sender_name.push(message.sender_name.as_deref());
         self.kind.push(message.kind.as_str());
-        self.reply_to.push(message.reply_to.as_ref().map(|id| id.as_str()));
+        self.reply_to.push(message.reply_to.as_ref().map(ExternalId::as_str));
         self.is_outgoing.push(message.is_outgoing);
         self.is_read.push(message.is_read);
         self.status.push(message.status.as_str());

@@ -94,6 +94,30 @@ pub(super) const STATEMENTS: [&str; 18] = [
 /// The answer to a statement that is sent when this is first polled.
 type Answer<'a> = Pin<Box<dyn Future<Output = Result<u64, Error>> + Send + 'a>>;
 
+/// A statement on its way.
+enum Sent<'a> {
+    Waiting(Answer<'a>),
+    /// A fast database has answered already.
+    Answered(u64),
+}
+
+impl<'a> Sent<'a> {
+    /// Sends it. An error means that it failed at once, most likely before it was sent.
+    async fn now(mut answer: Answer<'a>) -> Result<Self, Error> {
+        match futures_util::poll!(&mut answer) {
+            Poll::Pending => Ok(Self::Waiting(answer)),
+            Poll::Ready(result) => result.map(Self::Answered),
+        }
+    }
+
+    async fn wait(self) -> Result<u64, Error> {
+        match self {
+            Self::Waiting(answer) => answer.await,
+            Self::Answered(rows) => Ok(rows),
+        }
+    }
+}
+
 /// Statements that are sent one behind the other, without waiting for answers.
 struct Pipeline<'a> {
     connection: &'a Connection,
@@ -110,7 +134,8 @@ impl<'a> Pipeline<'a> {
     ) -> Result<(), StoreError> {
         if !is_needless {
             let (client, statement) = (self.connection.client(), self.connection.statement(sql)?);
-            self.answers.push(Box::pin(async move { client.execute(statement, &parameters).await }));
+            self.answers
+                .push(Box::pin(async move { client.execute(statement, &parameters).await }));
         }
         Ok(())
     }
@@ -122,44 +147,36 @@ pub(super) async fn save_and_commit(
     transaction: Transaction<'_>,
     rows: &Rows<'_>,
 ) -> Result<(), Trouble> {
-    let mut answers = statements(connection, rows)?;
-    // Each is sent by its first poll. One that cannot even be sent must not be followed by COMMIT.
-    for answer in &mut answers {
-        if let Poll::Ready(Err(error)) = futures_util::poll!(answer) {
-            return Err(classify(&error).into());
-        }
+    let mut answers = Vec::new();
+    for answer in statements(connection, rows)? {
+        // What fails on this side is not sent, so COMMIT must not follow it. Dropping the transaction rolls it back.
+        answers.push(Sent::now(answer).await.map_err(|error| classify(&error))?);
     }
-    let commit = connection.client().batch_execute("COMMIT");
-    let all = async {
-        let (mut commit, mut result) = (std::pin::pin!(commit), Ok(()));
-        // Sends COMMIT. Answers come in the order of sending, so waiting for them one after the other loses no time.
-        let mut committed = futures_util::poll!(&mut commit);
-        for answer in answers {
-            if let Err(error) = answer.await {
-                result = Err(error);
-                break;
-            }
-        }
-        if committed.is_pending() {
-            committed = Poll::Ready(commit.await);
-        }
-        (result, committed)
-    };
-    let outcome = tokio::time::timeout(PATIENCE, all).await;
+    let client = connection.client();
+    let commit: Answer<'_> = Box::pin(async { client.batch_execute("COMMIT").await.map(|()| 0) });
+    let commit = Sent::now(commit).await;
     transaction.close();
-    match outcome {
-        Ok((Ok(()), Poll::Ready(Ok(())))) => Ok(()),
-        // The database has refused a statement: what follows in the transaction, COMMIT included, rolls it back.
-        Ok((Err(error), _)) if error.as_db_error().is_some() => Err(classify(&error).into()),
-        Ok((Err(error), _) | (Ok(()), Poll::Ready(Err(error)))) => {
-            Err(Trouble::Moment(StoreError::Unknown(error.to_string())))
+    let all = async {
+        // Answers come in the order of sending, so waiting for them one after the other loses no time.
+        for answer in answers {
+            answer.wait().await.map_err(|error| match error.as_db_error() {
+                // The database has refused a statement: then COMMIT, which follows it, rolls back.
+                Some(_) => Trouble::from(classify(&error)),
+                None => Trouble::Moment(StoreError::Unknown(error.to_string())),
+            })?;
         }
-        Ok((Ok(()), Poll::Pending)) | Err(_) => {
-            connection.retire();
-            let text = format!("no answer to COMMIT within {} s", PATIENCE.as_secs());
-            Err(Trouble::Moment(StoreError::Unknown(text)))
-        }
-    }
+        let committed = match commit {
+            Ok(commit) => commit.wait().await,
+            Err(error) => Err(error),
+        };
+        committed.map_err(|error| Trouble::Moment(StoreError::Unknown(error.to_string())))?;
+        Ok(())
+    };
+    tokio::time::timeout(PATIENCE, all).await.unwrap_or_else(|_| {
+        connection.retire();
+        let text = format!("no answer to COMMIT within {} s", PATIENCE.as_secs());
+        Err(Trouble::Moment(StoreError::Unknown(text)))
+    })
 }
 
 /// In the order that the rules ask for: what was read before this batch first, removals before what takes their place.

@@ -1,0 +1,52 @@
+//! P5: a webhook is answered 200 only after what it carries is committed; redeliveries, however many and however
+//! parallel, yield one message.
+
+use std::collections::BTreeSet;
+
+use futures_util::StreamExt;
+use rand::seq::SliceRandom;
+use rand::{RngExt, SeedableRng};
+
+use crate::support::{Correspondent, Hub, Kind};
+use crate::{on_both_databases, support};
+
+on_both_databases!(a_thousand_distinct_webhooks_shuffled_and_repeated);
+
+const MESSAGES: usize = 1_000;
+
+async fn a_thousand_distinct_webhooks_shuffled_and_repeated(kind: Kind) {
+    let seed = support::seed();
+    let mut random = rand::rngs::StdRng::seed_from_u64(seed);
+    let hub = Hub::start(kind).await;
+    let user = hub.user().await;
+    let channel = user.link(&Correspondent::start()).await;
+    let before = user.events().await.len();
+
+    let mut deliveries: Vec<usize> = (0..MESSAGES)
+        .flat_map(|message| std::iter::repeat_n(message, random.random_range(1..=5)))
+        .collect();
+    deliveries.shuffle(&mut random);
+    let (user, channel) = (&user, &channel);
+    let answers = futures_util::stream::iter(&deliveries).map(|message| async move {
+        let id = format!("m{message}");
+        let event = support::received(&format!("chat{}", message % 7), &id, &format!("text {message}"));
+        user.deliver(channel, &id, &event).await
+    });
+    let answers: Vec<_> = answers.buffer_unordered(16).collect().await;
+    assert!(answers.iter().all(|answer| answer.status == 200), "seed {seed}");
+
+    let events = user.events().await.split_off(before);
+    let numbers: Vec<i64> = events.iter().map(|event| event["seq"].as_i64().unwrap()).collect();
+    let first = before as i64 + 1;
+    assert_eq!(
+        numbers,
+        (first..first + MESSAGES as i64).collect::<Vec<_>>(),
+        "seed {seed}: one event each, no gap"
+    );
+    let texts: BTreeSet<&str> = events
+        .iter()
+        .map(|event| event["data"]["message"]["content"].as_str().unwrap())
+        .collect();
+    assert_eq!(texts.len(), MESSAGES, "seed {seed}: every message once");
+    hub.stop().await;
+}

@@ -1,0 +1,124 @@
+//! A hub as a real process, to be killed.
+
+use std::io::{BufRead, BufReader};
+use std::net::SocketAddr;
+use std::process::{Child, Command, Stdio};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use super::hub::{ADMIN_TOKEN, JWT_SECRET, VAULT_KEY};
+use super::{Client, Database};
+
+/// A running process of the real binary.
+pub struct Process {
+    pub address: SocketAddr,
+    child: Child,
+    log: Arc<Mutex<String>>,
+}
+
+impl Process {
+    /// Starts the hub on a database and waits until it listens.
+    pub async fn start(database: &Database) -> Self {
+        Self::start_with(database, &[]).await
+    }
+
+    /// With other environment variables: settings, or `FAILPOINTS`.
+    pub async fn start_with(database: &Database, variables: &[(&str, &str)]) -> Self {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_messaging-hub"));
+        command
+            .current_dir(database.folder())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::inherit());
+        command.envs(database.environment()).envs([
+            ("HUB__SERVER__BIND", "127.0.0.1:0"),
+            ("HUB__SERVER__WORKERS", "2"),
+            ("HUB__AUTH__JWT_SECRET", JWT_SECRET),
+            ("HUB__VAULT__KEY", VAULT_KEY),
+            ("HUB__ADMIN__TOKEN", ADMIN_TOKEN),
+            ("HUB__LIMITS__STANDARD_PER_MINUTE", "1000000"),
+            ("HUB__LIMITS__STRICT_PER_MINUTE", "1000000"),
+            ("HUB__PLATFORMS__CUSTOM__ALLOW_PRIVATE_NETWORKS", "true"),
+        ]);
+        let mut child = command
+            .envs(variables.iter().copied())
+            .spawn()
+            .expect("the binary starts");
+        let log = Arc::new(Mutex::new(String::new()));
+        let output = child.stdout.take().expect("the log is piped");
+        let (sender, receiver) = tokio::sync::oneshot::channel();
+        let shared = Arc::clone(&log);
+        std::thread::spawn(move || read_log(BufReader::new(output), &shared, sender));
+        let address = tokio::time::timeout(Duration::from_secs(60), receiver).await;
+        let address = address.ok().and_then(Result::ok);
+        let address = address.unwrap_or_else(|| panic!("the hub does not listen:\n{}", log.lock().unwrap()));
+        Self { address, child, log }
+    }
+
+    /// A client that is not signed in.
+    pub fn client(&self) -> Client {
+        Client::new(self.address)
+    }
+
+    /// Everything it has logged so far.
+    pub fn log(&self) -> String {
+        self.log.lock().unwrap().clone()
+    }
+
+    /// SIGKILL: nothing is flushed, nothing is closed.
+    pub fn kill(mut self) {
+        self.child.kill().expect("the process is there to be killed");
+        self.child.wait().expect("the process ends");
+    }
+
+    /// SIGTERM, and how long it took to end.
+    pub async fn terminate(mut self) -> (std::process::ExitStatus, Duration) {
+        let begun = std::time::Instant::now();
+        let id = self.child.id().to_string();
+        assert!(
+            Command::new("kill")
+                .args(["-TERM", &id])
+                .status()
+                .expect("kill runs")
+                .success()
+        );
+        loop {
+            if let Some(status) = self.child.try_wait().expect("the process can be asked") {
+                return (status, begun.elapsed());
+            }
+            assert!(
+                begun.elapsed() < Duration::from_secs(30),
+                "the hub does not end:\n{}",
+                self.log()
+            );
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
+    /// True once it has ended by itself, for example at a failpoint.
+    pub fn has_ended(&mut self) -> bool {
+        self.child.try_wait().expect("the process can be asked").is_some()
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn read_log(output: impl BufRead, log: &Mutex<String>, sender: tokio::sync::oneshot::Sender<SocketAddr>) {
+    let mut sender = Some(sender);
+    for line in output.lines().map_while(Result::ok) {
+        if let Some((_, address)) = line.split_once("listening on http://")
+            && let Some(address) = address.split(|end: char| end.is_whitespace() || end == '"').next()
+            && let Ok(address) = address.parse()
+            && let Some(sender) = sender.take()
+        {
+            let _ = sender.send(address);
+        }
+        let mut log = log.lock().unwrap();
+        log.push_str(&line);
+        log.push('\n');
+    }
+}

@@ -1,0 +1,95 @@
+//! A client's WebSocket.
+
+use std::time::Duration;
+
+use futures_util::{SinkExt, StreamExt};
+use serde_json::Value;
+use tokio::net::TcpStream;
+use tokio_tungstenite::tungstenite::Message;
+use tokio_tungstenite::{MaybeTlsStream, WebSocketStream};
+
+/// Longest wait for a frame.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// An open socket.
+pub struct Socket {
+    stream: WebSocketStream<MaybeTlsStream<TcpStream>>,
+}
+
+impl Socket {
+    /// Opens a socket at an address.
+    pub async fn open(url: &str) -> Self {
+        Self::try_open(url)
+            .await
+            .unwrap_or_else(|error| panic!("the handshake fails: {error}"))
+    }
+
+    /// Opens a socket, or says why not.
+    pub async fn try_open(url: &str) -> Result<Self, tokio_tungstenite::tungstenite::Error> {
+        let (stream, _) = tokio_tungstenite::connect_async(url).await?;
+        Ok(Self { stream })
+    }
+
+    /// The next frame of text, as JSON.
+    pub async fn next(&mut self) -> Value {
+        match self.next_or_close().await {
+            Ok(frame) => frame,
+            Err(code) => panic!("the socket was closed with {code:?}"),
+        }
+    }
+
+    /// The next frame of text, or the close code, none when the connection just ended.
+    pub async fn next_or_close(&mut self) -> Result<Value, Option<u16>> {
+        loop {
+            let message = tokio::time::timeout(PATIENCE, self.stream.next()).await;
+            match message.expect("a frame comes in time") {
+                Some(Ok(Message::Text(text))) => return Ok(serde_json::from_str(&text).expect("a frame is JSON")),
+                Some(Ok(Message::Close(frame))) => return Err(frame.map(|frame| frame.code.into())),
+                Some(Ok(_)) => {}
+                Some(Err(_)) | None => return Err(None),
+            }
+        }
+    }
+
+    /// The next frame that belongs to the stream: it has a number.
+    pub async fn next_event(&mut self) -> Value {
+        loop {
+            let frame = self.next().await;
+            if frame["seq"].is_i64() {
+                return frame;
+            }
+        }
+    }
+
+    /// The next frame of that name.
+    pub async fn next_named(&mut self, name: &str) -> Value {
+        loop {
+            let frame = self.next().await;
+            if frame["event"] == name {
+                return frame;
+            }
+        }
+    }
+
+    /// Waits for the end; the close code.
+    pub async fn closed(&mut self) -> Option<u16> {
+        loop {
+            if let Err(code) = self.next_or_close().await {
+                return code;
+            }
+        }
+    }
+
+    /// Sends a command.
+    pub async fn send(&mut self, command: &Value) {
+        self.send_text(&command.to_string()).await;
+    }
+
+    /// Sends any text.
+    pub async fn send_text(&mut self, text: &str) {
+        self.stream
+            .send(Message::text(text))
+            .await
+            .expect("the socket takes it");
+    }
+}
