@@ -55,6 +55,8 @@ pub struct Connection {
     account_id: AccountId,
     account: Result<Arc<Account>, StoreError>,
     is_known: bool,
+    /// The platform refused the credentials at the last try.
+    is_refused: bool,
     in_flight: usize,
     last_activity: Instant,
     _guard: ChildGuard,
@@ -77,6 +79,7 @@ impl ChildSpec for ConnectionSpec {
             account_id: *account_id,
             account: Err(StoreError::Unavailable("not loaded yet".to_owned())),
             is_known: true,
+            is_refused: false,
             in_flight: 0,
             last_activity: clock::instant(),
             _guard: guard,
@@ -136,7 +139,10 @@ impl Connection {
         async move { hub.store.account(id).await }
             .into_actor(self)
             .map(|loaded, connection, context| match loaded {
-                Ok(Some(account)) => connection.account = Ok(Arc::new(account)),
+                Ok(Some(account)) => {
+                    connection.is_refused = account.state == AccountState::NeedsLogin;
+                    connection.account = Ok(Arc::new(account));
+                }
                 Ok(None) => {
                     connection.is_known = false;
                     // An id that somebody made up: the few commands that wait are answered, then it ends.
@@ -218,22 +224,35 @@ impl Connection {
         };
         self.in_flight += 1;
         let hub = Arc::clone(&self.hub);
+        let was_refused = self.is_refused;
         let work = async move {
             let result = adapter.send(&account, &outbound).await;
-            if let Err(SendError {
-                failure: SendFailure::Unauthorized,
-                ..
-            }) = &result
-            {
-                let reason = SendFailure::Unauthorized.sentence().to_owned();
-                let _ = hub
-                    .set_account_state(account.user_id, account.id, AccountState::NeedsLogin, Some(reason))
+            let is_refused = matches!(&result, Err(error) if error.failure == SendFailure::Unauthorized);
+            let news = match (&result, was_refused) {
+                (Err(_), _) if is_refused => {
+                    Some((AccountState::NeedsLogin, Some(SendFailure::Unauthorized.sentence())))
+                }
+                (Ok(_), true) => Some((AccountState::Live, None)),
+                _ => None,
+            };
+            if let Some((state, reason)) = news {
+                let told = hub
+                    .set_account_state(account.user_id, account.id, state, reason.map(str::to_owned))
                     .await;
+                if let Err(error) = told {
+                    tracing::warn!(account_id = %account.id, %error, "an account's new state could not be stored");
+                }
             }
-            result
+            let still_refused = if result.is_ok() {
+                false
+            } else {
+                was_refused || is_refused
+            };
+            (result, still_refused)
         };
-        context.spawn(work.into_actor(self).map(|result, connection, _context| {
+        context.spawn(work.into_actor(self).map(|(result, is_refused), connection, _context| {
             connection.in_flight -= 1;
+            connection.is_refused = is_refused;
             let _ = reply.send(result);
         }));
     }

@@ -155,7 +155,7 @@ impl Conversation {
         for event in events {
             match &event.kind {
                 InboundKind::Typing { actor_id, actor_name } => {
-                    self.show_typing(user_id, actor_id, actor_name.as_deref())
+                    self.show_typing(user_id, actor_id, actor_name.as_deref());
                 }
                 InboundKind::Message(message)
                     if self.remembered.contains(&message.external_id) && !message.is_outgoing => {}

@@ -1,5 +1,17 @@
 //! P8: whatever the order in which a message and what happens to it arrive, all ends in the same state; and what a
 //! client builds from the events is what a fresh look shows.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test fails by panicking"
+)]
+#![allow(
+    clippy::cast_possible_wrap,
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "numbers in tests are small"
+)]
 
 mod support;
 

@@ -1,4 +1,16 @@
 //! The living tree over an in-memory store and a scripted platform.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test fails by panicking"
+)]
+#![allow(
+    clippy::cast_possible_wrap,
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "numbers in tests are small"
+)]
 
 mod support;
 
@@ -135,7 +147,7 @@ async fn six_crashes_in_a_minute_stop_only_that_account_and_show_it() {
         store.rows(|rows| rows.workspace.accounts[&account.id].state == hub_actors::domain::AccountState::Failed)
     })
     .await;
-    tree.reload_account(account.id).await;
+    tree.reload_account(account.id);
     until_delivered(&tree, account.id).await;
 }
 

@@ -117,7 +117,7 @@ pub(super) async fn disconnect(
     }
     // From here on nothing goes in or out by the account, whatever becomes of the event that tells of it. The reason
     // differs from what the store has just written, so the event is made exactly once.
-    state.tree.reload_account(id).await;
+    state.tree.reload_account(id);
     let reason = Some(DISCONNECTED.to_owned());
     let told = state
         .tree

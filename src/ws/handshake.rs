@@ -50,7 +50,7 @@ async fn open(
         .as_deref()
         .map(str::parse::<StreamPosition>)
         .transpose();
-    let since = since.map_err(|error| ApiError::validation("since", &error.to_string()))?;
+    let since = since.map_err(|error| ApiError::validation("since", error.to_string()))?;
     let wire = Arc::new(Wire::new(state.settings.websocket.buffer_bytes));
     let max_frame_bytes = state.settings.websocket.max_frame_bytes;
     let socket = Socket::new(state, claims, since, Arc::clone(&wire));

@@ -96,17 +96,17 @@ impl Socket {
     }
 
     /// The first check comes at a random moment, so that sockets that came together do not ask together.
-    fn watch_session(&mut self, context: &mut Context<Self>) {
+    fn watch_session(context: &mut Context<Self>) {
         let delay = SESSION_CHECK.mul_f64(0.5 + rand::rng().random::<f64>() / 2.0);
         context.run_later(delay, |socket, context| {
             let (state, session_id) = (socket.state.clone(), socket.claims.sid);
             let work = async move { state.store.session_is_live(session_id).await };
             context.spawn(work.into_actor(socket).map(|is_live, socket, context| match is_live {
                 Ok(false) => socket.close(CloseCode::SessionEnded, context),
-                Ok(true) => socket.watch_session(context),
+                Ok(true) => Self::watch_session(context),
                 Err(error) => {
                     tracing::warn!(%error, "a socket could not check its session");
-                    socket.watch_session(context);
+                    Self::watch_session(context);
                 }
             }));
         });
@@ -144,7 +144,7 @@ impl Actor for Socket {
     fn started(&mut self, context: &mut Self::Context) {
         self.listen(context);
         self.watch_client(context);
-        self.watch_session(context);
+        Self::watch_session(context);
     }
 
     fn stopped(&mut self, _context: &mut Self::Context) {

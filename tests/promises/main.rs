@@ -1,4 +1,17 @@
 //! One file per promise of docs/PROMISES.md, named after it: each tries to break it.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test fails by panicking"
+)]
+#![allow(
+    clippy::cast_possible_wrap,
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "numbers in tests are small"
+)]
+#![allow(clippy::print_stdout, reason = "a seed is shown when its test fails")]
 
 #[path = "../support/mod.rs"]
 mod support;

@@ -84,7 +84,10 @@ impl Client {
         self.email = format!("person{}@example.org", COUNT.fetch_add(1, Ordering::Relaxed));
         let body = json!({ "email": self.email, "password": PASSWORD });
         let answer = self.post("/api/auth/register", &body).await.expect(201);
-        self.user_id = answer["user"]["id"].as_str().expect("an id").to_owned();
+        answer["user"]["id"]
+            .as_str()
+            .expect("an id")
+            .clone_into(&mut self.user_id);
         self.keep(&answer);
     }
 
@@ -248,7 +251,7 @@ pub fn sign(secret: &str, id: &str, timestamp: i64, body: &[u8]) -> String {
 
 /// Seconds since 1970.
 pub fn now() -> i64 {
-    time::OffsetDateTime::now_utc().unix_timestamp()
+    hub_actors::Clock::system().now().unix_timestamp()
 }
 
 /// Sends a request and reads the whole answer.

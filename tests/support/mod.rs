@@ -1,7 +1,7 @@
 //! What lives here: the harness of the black-box tests: databases, hubs in process and as real processes, clients.
 //! Who calls it: the integration tests.
 //! What it may not know: the hub's inner parts; it speaks HTTP, WebSocket and the custom channel, as others do.
-#![allow(dead_code, reason = "each test binary uses its own part")]
+#![allow(dead_code, unused_imports, reason = "each test binary uses its own part")]
 
 mod client;
 mod correspondent;

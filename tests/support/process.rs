@@ -72,7 +72,7 @@ impl Process {
 
     /// SIGTERM, and how long it took to end.
     pub async fn terminate(mut self) -> (std::process::ExitStatus, Duration) {
-        let begun = std::time::Instant::now();
+        let begun = hub_actors::clock::instant();
         let id = self.child.id().to_string();
         assert!(
             Command::new("kill")

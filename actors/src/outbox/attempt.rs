@@ -17,7 +17,7 @@ use crate::supervise::Backoff;
 use crate::tree::Hub;
 
 /// Longer than any adapter's own limit: reached only when the connection itself is stuck.
-const SEND_PATIENCE: Duration = Duration::from_secs(90);
+const SEND_PATIENCE: Duration = Duration::from_secs(150);
 const BACKOFF: Backoff = Backoff::new(Duration::from_secs(1), Duration::from_secs(300));
 const STORE_BACKOFF: Backoff = Backoff::new(Duration::from_millis(200), Duration::from_secs(10));
 
@@ -41,24 +41,16 @@ pub(super) async fn attempt(hub: &Hub, mut entry: OutboxEntry) -> Outcome {
         return finish(hub, entry, SendReport::Unknown { reason }, None).await;
     }
     if key == SendKey::None {
-        match store(
-            hub,
-            &entry,
-            Change::SendStarted {
-                entry: Box::new(entry.clone()),
-            },
-        )
-        .await
-        {
-            Err(Refusal::Settled) => {
-                return Outcome {
-                    entry,
-                    again_at: None,
-                    park_account_until: None,
-                    message: None,
-                };
-            }
-            Ok(_) | Err(_) => {}
+        let change = Change::SendStarted {
+            entry: Box::new(entry.clone()),
+        };
+        if let Err(Refusal::Settled) = store(hub, &entry, change).await {
+            return Outcome {
+                entry,
+                again_at: None,
+                park_account_until: None,
+                message: None,
+            };
         }
     }
     fail::fail_point!("outbox.before_send");
@@ -120,7 +112,8 @@ fn judge(
             (SendReport::Failed { reason }, None)
         }
         FailureClass::RateLimited { after } => {
-            let until = now + after;
+            // Not before the platform says, later and later when it says so again, and never all at the same moment.
+            let until = now + after + BACKOFF.delay(attempt);
             (SendReport::Again { due_at: until, reason }, Some(until))
         }
         FailureClass::Transient => (

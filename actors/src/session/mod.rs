@@ -352,7 +352,7 @@ impl Session {
     fn send_unread_soon(&mut self, context: &mut Context<Self>) {
         if !self.unread_timer_runs && !self.sockets.is_empty() {
             self.unread_timer_runs = true;
-            context.run_later(UNREAD_PAUSE, |session, context| session.send_unread(context));
+            context.run_later(UNREAD_PAUSE, Self::send_unread);
         }
     }
 

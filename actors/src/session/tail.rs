@@ -157,7 +157,8 @@ mod tests {
             tail.offer(events(number..=number));
         }
         assert_eq!(tail.kept, KEPT);
-        assert!(tail.after(Seq(2_000 - KEPT as i64)).is_some());
-        assert!(tail.after(Seq(1_999 - KEPT as i64)).is_none());
+        let kept = i64::try_from(KEPT).unwrap();
+        assert!(tail.after(Seq(2_000 - kept)).is_some());
+        assert!(tail.after(Seq(1_999 - kept)).is_none());
     }
 }

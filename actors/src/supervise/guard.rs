@@ -53,16 +53,16 @@ fn last_panic() -> String {
         .unwrap_or_else(|| "panicked".to_owned())
 }
 
+/// Only a constant text is repeated: one that was put together may quote a message.
 fn describe(info: &PanicHookInfo<'_>) -> String {
-    let payload = info.payload();
-    let text = payload
-        .downcast_ref::<&str>()
-        .map(|text| (*text).to_owned())
-        .or_else(|| payload.downcast_ref::<String>().cloned())
-        .unwrap_or_else(|| "panicked".to_owned());
+    let text = info
+        .payload()
+        .downcast_ref::<&'static str>()
+        .copied()
+        .unwrap_or("panicked");
     match info.location() {
         Some(location) => format!("{text} at {}:{}", location.file(), location.line()),
-        None => text,
+        None => text.to_owned(),
     }
 }
 

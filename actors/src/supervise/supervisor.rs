@@ -143,10 +143,17 @@ impl<S: ChildSpec> Children<S> {
     }
 }
 
+type Shard<S> = RwLock<HashMap<<S as ChildSpec>::Key, Mailbox<<S as ChildSpec>::Child>>>;
+
+/// A place among `count`, always the same for the same key.
+fn place(hasher: &RandomState, key: &impl Hash, count: usize) -> usize {
+    usize::try_from(hasher.hash_one(key) % (count.max(1) as u64)).unwrap_or(0)
+}
+
 /// Where running children are found without asking their parent.
 struct Directory<S: ChildSpec> {
     hasher: RandomState,
-    shards: Vec<RwLock<HashMap<S::Key, Mailbox<S::Child>>>>,
+    shards: Vec<Shard<S>>,
 }
 
 impl<S: ChildSpec> Directory<S> {
@@ -157,8 +164,8 @@ impl<S: ChildSpec> Directory<S> {
         }
     }
 
-    fn shard(&self, key: &S::Key) -> &RwLock<HashMap<S::Key, Mailbox<S::Child>>> {
-        &self.shards[self.hasher.hash_one(key) as usize % self.shards.len()]
+    fn shard(&self, key: &S::Key) -> &Shard<S> {
+        &self.shards[place(&self.hasher, key, self.shards.len())]
     }
 
     fn get(&self, key: &S::Key) -> Option<Mailbox<S::Child>> {
@@ -286,9 +293,9 @@ impl<S: ChildSpec> Supervisor<S> {
                     incarnation,
                     exit,
                 },
-            )
+            );
         });
-        let arbiter = &self.arbiters[self.placement.hash_one(key) as usize % self.arbiters.len()];
+        let arbiter = &self.arbiters[place(&self.placement, key, self.arbiters.len())];
         let (spec, build_key) = (Arc::clone(&self.spec), key.clone());
         let started = S::Child::start_in_arbiter(arbiter, move |context| {
             context.set_mailbox_capacity(S::MAILBOX);
@@ -340,7 +347,7 @@ impl<S: ChildSpec> Supervisor<S> {
         }
         if child.window.allow(clock::instant()) {
             let delay = RESTART.delay(child.window.recent());
-            tracing::warn!(path = %format_args!("{}/{key}", S::PATH), %error, delay_milliseconds = delay.as_millis() as u64, "restarting a crashed actor");
+            tracing::warn!(path = %format_args!("{}/{key}", S::PATH), %error, ?delay, "restarting a crashed actor");
             let key = key.clone();
             context.run_later(delay, move |supervisor, context| {
                 let is_due = supervisor

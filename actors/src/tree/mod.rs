@@ -342,7 +342,7 @@ impl Tree {
     }
 
     /// The account, or its credentials, were changed by somebody else than its connection.
-    pub async fn reload_account(&self, account_id: AccountId) {
+    pub fn reload_account(&self, account_id: AccountId) {
         self.hub.connections.reset(&account_id);
         if let Some(connection) = self.hub.connections.find(&account_id)
             && connection.tell(connection::Command::Reload).is_err()

@@ -175,7 +175,7 @@ pub(in crate::http) async fn rotate(
     if !state.store.set_credentials(identity.user_id, id, &credentials).await? {
         return Err(Refusal::NoAccount.into());
     }
-    state.tree.reload_account(id).await;
+    state.tree.reload_account(id);
     Ok(HttpResponse::Ok().json(NewSecret {
         secret: secret.reveal(),
     }))
@@ -253,7 +253,7 @@ async fn store(
 /// Tells the tree and the person that the account is ready. The account stands already and its secret is shown only
 /// once, so a failure here is not one of the request: its connection takes messages in every state but `disabled`.
 async fn go_live(state: &AppState, mut account: Account) -> Account {
-    state.tree.reload_account(account.id).await;
+    state.tree.reload_account(account.id);
     let told = state
         .tree
         .set_account_state(account.user_id, account.id, AccountState::Live, None);

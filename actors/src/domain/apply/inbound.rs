@@ -1,7 +1,8 @@
 //! What a platform reported. Every order of {message, edit, delete, reaction, receipt} ends in the same state.
 
+use std::collections::HashMap;
+
 use time::OffsetDateTime;
-use uuid::Uuid;
 
 use super::super::append::{Appended, Refusal};
 use super::super::conversation::Conversation;
@@ -51,19 +52,21 @@ fn check(
     if !account.is_active {
         return Err(Refusal::AccountDisconnected);
     }
-    let Some(conversation_id) = workspace.conversation_ids.get(&(account_id, chat.clone())) else {
-        return if events.len() > MAX_PARKED_PER_MESSAGE {
-            Err(Refusal::TooManyParked)
-        } else {
-            Ok(())
-        };
-    };
-    for message in events.iter().filter_map(|event| event.kind.message()) {
-        let parked = workspace
-            .parked
-            .get(&(*conversation_id, message.clone()))
-            .map_or(0, Vec::len);
-        if parked + events.len() > MAX_PARKED_PER_MESSAGE && !is_known(workspace, *conversation_id, message) {
+    let conversation_id = workspace.conversation_ids.get(&(account_id, chat.clone())).copied();
+    let mut waiting: HashMap<&ExternalId, usize> = HashMap::new();
+    for event in events {
+        let Some(message) = event.kind.message() else { continue };
+        if matches!(event.kind, InboundKind::Message(_))
+            || conversation_id.is_some_and(|id| is_known(workspace, id, message))
+        {
+            continue;
+        }
+        let parked = |id| workspace.parked.get(&(id, message.clone())).map_or(0, Vec::len);
+        let count = waiting
+            .entry(message)
+            .or_insert_with(|| conversation_id.map_or(0, parked));
+        *count += 1;
+        if *count > MAX_PARKED_PER_MESSAGE {
             return Err(Refusal::TooManyParked);
         }
     }
@@ -152,7 +155,7 @@ fn park(workspace: &mut Workspace, user_id: UserId, id: ConversationId, message:
         return;
     }
     let event = ParkedEvent {
-        id: Uuid::from(MessageId::generate(workspace.now).0),
+        id: MessageId::generate(workspace.now).0,
         user_id,
         conversation_id: id,
         message: message.clone(),
