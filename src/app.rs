@@ -134,6 +134,9 @@ impl Application {
             sessions: SessionCache::default(),
             rotation: RotationGuard::default(),
         });
+        if store.is_rotating().await? {
+            state.rotation.continue_in_background(store.clone());
+        }
         let (address, server) = listen(&settings, &state)?;
         let key_refresh = actix_rt::spawn(refresh_keys(store.clone()));
         tracing::info!(address = %address, "listening on http://{address}");

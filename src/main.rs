@@ -42,6 +42,8 @@ enum Command {
 }
 
 fn main() -> ExitCode {
+    #[cfg(feature = "failpoints")]
+    let _failpoints = fail::FailScenario::setup();
     let line = CommandLine::parse();
     match actix_rt::System::new().block_on(run(line)) {
         Ok(true) => ExitCode::SUCCESS,

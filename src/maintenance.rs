@@ -5,7 +5,6 @@
 use hub_actors::Clock;
 
 use crate::app::{StartError, master_key};
-use crate::http::admin::complete_rotation;
 use crate::settings::Settings;
 use crate::store::Store;
 use crate::telemetry;
@@ -39,7 +38,7 @@ async fn rotate(store: &Store) -> Result<String, StartError> {
         key,
         "the new key is made; it is used in 30 seconds, when every running hub has it"
     );
-    complete_rotation(store).await?;
+    store.complete_rotation().await?;
     Ok(format!("everything is sealed with key {key}; the old one is deleted"))
 }
 

@@ -9,7 +9,9 @@ use tracing_subscriber::fmt::writer::BoxMakeWriter;
 use crate::settings::{LogFormat, LogSettings};
 
 /// Libraries that tell of their every step at `info`. A setting that names them wins.
-const QUIETER: &str = "actix_server=warn,refinery_core=warn,tokio_postgres=warn";
+const QUIETER: &str = "actix_server=warn,actix_http=warn,refinery_core=warn";
+/// No setting wins over this: at `debug` it logs the parameters of statements, among them hashes of passwords.
+const NEVER: &str = "tokio_postgres=warn";
 
 /// Starts the log of a hub that serves, on standard output. A second call in one process does nothing.
 pub fn start(settings: &LogSettings) {
@@ -36,7 +38,7 @@ pub fn start_quiet(settings: &LogSettings) {
 fn start_on(settings: &LogSettings, writer: BoxMakeWriter, is_terminal: bool) {
     // Settings have been checked; a filter that cannot be read still leaves a log.
     let filter =
-        EnvFilter::try_new(format!("{QUIETER},{}", settings.filter)).unwrap_or_else(|_| EnvFilter::new("info"));
+        EnvFilter::try_new(format!("{QUIETER},{},{NEVER}", settings.filter)).unwrap_or_else(|_| EnvFilter::new("info"));
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(writer);
     let started = match settings.format {
         LogFormat::Text => {

@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use actix_web::web::ServiceConfig;
 use actix_web::{HttpResponse, web};
-use hub_actors::ports::StoreError;
 use hub_actors::supervise::Node;
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -16,8 +15,6 @@ use super::error::ApiError;
 use super::identity::AdminIdentity;
 use crate::store::Store;
 
-/// Rows sealed anew in one step, small enough not to hold others up.
-const RESEAL_ROWS: u32 = 500;
 /// Between two looks whether the replaced key can go, and before another try after a failure.
 const ROTATION_PAUSE: Duration = Duration::from_secs(5);
 
@@ -113,7 +110,7 @@ impl RotationGuard {
         let running = Running(Arc::clone(&self.0));
         tokio::spawn(async move {
             let _running = running;
-            while let Err(error) = complete_rotation(&store).await {
+            while let Err(error) = store.complete_rotation().await {
                 tracing::warn!(%error, "key rotation is held up");
                 tokio::time::sleep(ROTATION_PAUSE).await;
             }
@@ -131,30 +128,16 @@ impl Drop for Running {
     }
 }
 
-/// Seals all rows anew with the newest key and deletes the replaced ones. Takes at least as long as the new key's notice to
-/// other hubs. Safe to repeat.
-///
-/// # Errors
-/// When the database cannot do it; what was sealed anew stays so.
-pub async fn complete_rotation(store: &Store) -> Result<(), StoreError> {
-    loop {
-        while store.reseal_batch(RESEAL_ROWS).await? > 0 {
-            // Others want the database too.
-            tokio::task::yield_now().await;
-        }
-        if store.finish_rotation().await? {
-            return Ok(());
-        }
-        tokio::time::sleep(ROTATION_PAUSE).await;
-    }
-}
-
 /// Numbers, in the text format of Prometheus. They name no person, message or account.
 #[utoipa::path(
-    get, path = "/metrics", tag = "operation", security(()),
-    responses((status = 200, body = String, content_type = "text/plain"))
+    get, path = "/metrics", tag = "operation", security(("admin" = [])),
+    responses(
+        (status = 200, body = String, content_type = "text/plain"),
+        (status = 401, description = "No administration token"),
+        (status = 403, description = "The administration token is wrong or not configured"),
+    )
 )]
-pub(super) async fn metrics(state: web::Data<AppState>) -> HttpResponse {
+pub(super) async fn metrics(_admin: AdminIdentity, state: web::Data<AppState>) -> HttpResponse {
     for (kind, count) in state.tree.population() {
         metrics::gauge!("hub_actors", "kind" => kind).set(gauge(count));
     }

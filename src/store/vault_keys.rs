@@ -12,6 +12,9 @@ use crate::vault::DataKey;
 
 /// How long before a new key seals: every running hub reloads its keys at least three times in it.
 const NOTICE: Duration = Duration::from_secs(30);
+/// Rows sealed anew at once; others want the database too.
+const RESEAL_ROWS: u32 = 500;
+const ROTATION_PAUSE: Duration = Duration::from_secs(5);
 
 impl Store {
     /// Loads the keys of the database into the vault; makes the first one on a fresh database. To be called every ten
@@ -27,6 +30,31 @@ impl Store {
         }
         self.vault().set_keys(keys);
         Ok(())
+    }
+
+    /// True while rows may be sealed with a key that is being replaced: a rotation runs, or was interrupted.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn is_rotating(&self) -> Result<bool, StoreError> {
+        Ok(self.stored_keys().await?.len() > 1)
+    }
+
+    /// Seals all rows anew with the newest key and deletes the replaced ones. Takes at least as long as the new key's
+    /// notice to other hubs. Safe to repeat.
+    ///
+    /// # Errors
+    /// When the database cannot do it; what was sealed anew stays so.
+    pub async fn complete_rotation(&self) -> Result<(), StoreError> {
+        loop {
+            while self.reseal_batch(RESEAL_ROWS).await? > 0 {
+                tokio::task::yield_now().await;
+            }
+            if self.finish_rotation().await? {
+                return Ok(());
+            }
+            tokio::time::sleep(ROTATION_PAUSE).await;
+        }
     }
 
     /// Makes the key that will replace the present one, known to every hub 30 seconds before it is used. Returns its id.

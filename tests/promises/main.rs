@@ -16,4 +16,9 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod history;
+mod p02_idempotency;
 mod p05_webhooks;
+mod p06_first_contact;
+mod p10_sequence;
+mod p25_forgeries;

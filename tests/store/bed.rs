@@ -29,7 +29,7 @@ pub struct Bed {
     database: Option<(String, String)>,
 }
 
-/// Runs a test on the embedded database and, if there is one, on the real one.
+/// Runs a test on the embedded database and on a real PostgreSQL.
 pub fn on_each_database<F: Future<Output = Bed>>(test: impl Fn(Bed) -> F) {
     on_embedded(&test);
     on_real(&test);
@@ -49,11 +49,13 @@ pub fn on_embedded<F: Future<Output = Bed>>(test: impl Fn(Bed) -> F) {
     });
 }
 
-/// Runs a test on the real database, if there is one.
+/// Runs a test on a real PostgreSQL.
+///
+/// # Panics
+/// When `HUB_TEST_POSTGRES_URL` is missing: `./test.sh` starts a server and sets it.
 pub fn on_real<F: Future<Output = Bed>>(test: impl Fn(Bed) -> F) {
-    let Ok(admin) = std::env::var("HUB_TEST_POSTGRES_URL") else {
-        return;
-    };
+    let admin = std::env::var("HUB_TEST_POSTGRES_URL")
+        .expect("HUB_TEST_POSTGRES_URL must name a PostgreSQL to make databases in: run ./test.sh, which starts one");
     runtime().block_on(async {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let name = format!(

@@ -1,4 +1,4 @@
-//! The store, on the embedded database and, where HUB_TEST_POSTGRES_URL names one, on a real PostgreSQL.
+//! The store, on the embedded database and on a real PostgreSQL.
 //!
 //! HUB_TEST_POSTGRES_URL is the URL of a role that may create databases, for example postgres://postgres@127.0.0.1/postgres.
 //! Each test gets a database of its own.

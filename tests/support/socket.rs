@@ -6,6 +6,7 @@ use futures_util::{SinkExt, StreamExt};
 use serde_json::Value;
 use tokio::net::TcpStream;
 use tokio_tungstenite::tungstenite::Message;
+use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream};
 
 /// Longest wait for a frame.
@@ -25,8 +26,10 @@ impl Socket {
     }
 
     /// Opens a socket, or says why not.
-    pub async fn try_open(url: &str) -> Result<Self, tokio_tungstenite::tungstenite::Error> {
-        let (stream, _) = tokio_tungstenite::connect_async(url).await?;
+    pub async fn try_open(
+        request: impl IntoClientRequest + Unpin,
+    ) -> Result<Self, tokio_tungstenite::tungstenite::Error> {
+        let (stream, _) = tokio_tungstenite::connect_async(request).await?;
         Ok(Self { stream })
     }
 
@@ -87,9 +90,18 @@ impl Socket {
 
     /// Sends any text.
     pub async fn send_text(&mut self, text: &str) {
-        self.stream
-            .send(Message::text(text))
-            .await
-            .expect("the socket takes it");
+        self.send_message(Message::text(text)).await;
+    }
+
+    /// Sends a message of the protocol, such as a ping.
+    pub async fn send_message(&mut self, message: Message) {
+        self.stream.send(message).await.expect("the socket takes it");
+    }
+
+    /// The next message of the protocol, pongs and pings included.
+    pub async fn next_message(&mut self) -> Message {
+        let message = tokio::time::timeout(PATIENCE, self.stream.next()).await;
+        let message = message.expect("a message comes in time");
+        message.expect("the socket is open").expect("the message is good")
     }
 }

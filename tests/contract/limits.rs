@@ -1,0 +1,132 @@
+//! Rate limits: what is counted, the headers, and the refusal in each shape.
+
+use serde_json::json;
+
+use crate::bed::{Bed, Slot, slot};
+use crate::support::{self, Answer, Client, PASSWORD};
+
+/// Each test has a hub of its own: they share one address, and with it the strict counter.
+static STANDARD: Slot = slot();
+static STRICT: Slot = slot();
+
+fn header(answer: &Answer, name: &str) -> String {
+    let value = answer.headers.get(name);
+    value
+        .unwrap_or_else(|| panic!("{name} is missing"))
+        .to_str()
+        .unwrap()
+        .to_owned()
+}
+
+fn assert_refused(answer: &Answer, limit: &str) {
+    answer.expect(429);
+    assert_eq!(header(answer, "x-ratelimit-limit"), limit);
+    assert_eq!(header(answer, "x-ratelimit-remaining"), "0");
+    let seconds: u64 = header(answer, "retry-after").parse().unwrap();
+    assert!((1..=60).contains(&seconds), "{seconds}");
+}
+
+#[test]
+fn five_requests_of_a_user_then_429_in_the_shape_of_the_path() {
+    support::run(async {
+        let bed = Bed::shared(&STANDARD, |settings| settings.limits.standard_per_minute = 5);
+        let (user, other) = (bed.user().await, bed.user().await);
+        for left in (0..5).rev() {
+            let answer = user.get("/api/auth/me").await;
+            answer.expect(200);
+            assert_eq!(header(&answer, "x-ratelimit-limit"), "5");
+            assert_eq!(header(&answer, "x-ratelimit-remaining"), left.to_string());
+            assert!(header(&answer, "x-ratelimit-reset").ends_with('Z'));
+        }
+        let refused = user.get("/api/auth/me").await;
+        assert_refused(&refused, "5");
+        let error = &refused.json()["error"];
+        assert_eq!(
+            (&error["code"], &error["retryable"]),
+            (&json!("RATE_LIMIT_EXCEEDED"), &json!(true))
+        );
+        assert_eq!(error["message"], "Rate limit exceeded. Please try again later.");
+        assert_eq!(
+            (&error["details"]["limit"], &error["details"]["windowMs"]),
+            (&json!(5), &json!(60_000))
+        );
+        assert_eq!(
+            error["details"]["retryAfter"].to_string(),
+            header(&refused, "retry-after")
+        );
+
+        for path in [
+            "/api/conversations",
+            "/api/messages/unread/count",
+            "/api/oauth/accounts",
+        ] {
+            let refused = user.get(path).await;
+            assert_refused(&refused, "5");
+            assert_eq!(
+                refused.json(),
+                json!({ "error": "Rate limit exceeded. Please try again later." }),
+                "{path}"
+            );
+        }
+        let refused = user
+            .post(&format!("/api/messages/{}/send", crate::bed::NOBODY), &json!({}))
+            .await;
+        assert_refused(&refused, "5");
+        assert_eq!(refused.json()["error"], "Rate limit exceeded. Please try again later.");
+
+        other.get("/api/auth/me").await.expect(200);
+        for path in ["/health", "/", "/api/openapi.json", "/api/csrf-token"] {
+            let free = user.get(path).await;
+            free.expect(200);
+            assert!(!free.headers.contains_key("x-ratelimit-limit"), "{path} is not counted");
+        }
+    });
+}
+
+#[test]
+fn three_attempts_of_an_address_at_all_strict_routes_together() {
+    support::run(async {
+        let bed = Bed::shared(&STRICT, |settings| settings.limits.strict_per_minute = 3);
+        let mut user = bed.client();
+        user.register().await;
+        let wrong = json!({ "email": user.email, "password": "wrong horse" });
+        let login = user.post("/api/auth/login", &wrong).await;
+        login.expect(401);
+        assert_eq!(header(&login, "x-ratelimit-limit"), "3");
+        assert_eq!(header(&login, "x-ratelimit-remaining"), "1");
+        let garbage = json!({ "refreshToken": "garbage" });
+        user.post("/api/auth/refresh", &garbage).await.expect(401);
+
+        let right = json!({ "email": user.email, "password": PASSWORD });
+        for (path, body) in [
+            ("/api/auth/login", &right),
+            ("/api/auth/register", &right),
+            ("/api/auth/refresh", &garbage),
+        ] {
+            // Another client is the same address.
+            let refused = Client::new(user.address).post(path, body).await;
+            assert_refused(&refused, "3");
+            assert_eq!(refused.json()["error"]["code"], "RATE_LIMIT_EXCEEDED", "{path}");
+        }
+        user.get("/api/auth/me").await.expect(200);
+        let body = json!({ "refreshToken": user.refresh_token });
+        user.post("/api/auth/logout", &body).await.expect(200);
+    });
+}
+
+#[test]
+fn an_invented_sender_does_not_escape_its_limit() {
+    static INVENTED: Slot = slot();
+    support::run(async {
+        let bed = Bed::shared(&INVENTED, |settings| settings.limits.strict_per_minute = 3);
+        let client = bed.client();
+        let mut statuses = Vec::new();
+        for number in 0..4 {
+            let request = client.request(reqwest::Method::POST, "/api/auth/refresh");
+            let request = request.header("x-forwarded-for", format!("198.51.100.{number}"));
+            let answer = support::answer(request.json(&json!({ "refreshToken": "garbage" }))).await;
+            statuses.push(answer.status.as_u16());
+        }
+        assert_eq!(statuses, [401, 401, 401, 429]);
+    });
+}
