@@ -9,7 +9,8 @@ use crate::mailbox::{Letter, Receiver};
 use crate::supervise::{ChildGuard, ChildSpec};
 use crate::tree::Hub;
 
-const FIRST_RETENTION: Duration = Duration::from_secs(60);
+/// Soon after the start, but not in its way.
+const FIRST_RETENTION: Duration = Duration::from_secs(2);
 const RETENTION: Duration = Duration::from_secs(3_600);
 
 /// What can be asked of the scheduler.
@@ -67,7 +68,6 @@ impl Handler<Letter<Command>> for Scheduler {
     type Result = ();
 
     fn handle(&mut self, letter: Letter<Command>, context: &mut Self::Context) {
-        fail::fail_point!("scheduler");
         match letter.open() {
             Command::Retain => self.retain(context),
             Command::Stop => context.stop(),
@@ -77,6 +77,7 @@ impl Handler<Letter<Command>> for Scheduler {
 
 impl Scheduler {
     fn retain(&mut self, context: &mut Context<Self>) {
+        fail::fail_point!("scheduler");
         let hub = Arc::clone(&self.hub);
         let work = async move {
             match hub.store.retain().await {

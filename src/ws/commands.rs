@@ -201,7 +201,10 @@ pub(super) async fn run(state: &AppState, user_id: UserId, command: Command) -> 
         Command::Read { client_id, .. } => ("read", client_id.clone()),
         Command::Typing { client_id, .. } => ("typing", client_id.clone()),
     };
-    let decision = state.limiter.check(LimitClass::Standard, &user_id.to_string()).await;
+    let decision = state
+        .limiter
+        .check(LimitClass::Standard, &format!("user:{user_id}"))
+        .await;
     let result = if decision.allowed {
         carry_out(state, user_id, command).await
     } else {

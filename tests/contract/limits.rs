@@ -130,3 +130,16 @@ fn an_invented_sender_does_not_escape_its_limit() {
         assert_eq!(statuses, [401, 401, 401, 429]);
     });
 }
+
+#[test]
+fn requests_at_once_do_not_slip_through() {
+    static AT_ONCE: Slot = slot();
+    support::run(async {
+        let bed = Bed::shared(&AT_ONCE, |settings| settings.limits.standard_per_minute = 5);
+        let user = bed.user().await;
+        let answers = futures_util::future::join_all((0..40).map(|_| user.get("/api/auth/me"))).await;
+        let passed = answers.iter().filter(|answer| answer.status == 200).count();
+        let refused = answers.iter().filter(|answer| answer.status == 429).count();
+        assert_eq!((passed, refused), (5, 35));
+    });
+}

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 use tokio_tungstenite::tungstenite::Message;
 
-use crate::bed::{Bed, NOBODY, assert_both_casings};
+use crate::bed::{Bed, NOBODY, Slot, assert_both_casings, slot};
 use crate::on_both_databases;
 use crate::support::{self, Correspondent, Hub, Kind};
 
@@ -264,5 +264,55 @@ fn a_socket_ends_with_its_session_and_with_a_number() {
         let (mut long, _) = elsewhere.socket(None).await;
         long.send_text(&"x".repeat(65_537)).await;
         assert_eq!(long.closed().await, Some(4502));
+    });
+}
+
+#[test]
+fn one_socket_too_many_ends_the_oldest() {
+    static NARROW: Slot = slot();
+    support::run(async {
+        let bed = Bed::shared(&NARROW, |settings| settings.websocket.max_per_user = 2);
+        let (user, other) = (bed.user().await, bed.user().await);
+        let (mut others, _) = other.socket(None).await;
+        let (mut first, _) = user.socket(None).await;
+        let (mut second, _) = user.socket(None).await;
+        let (mut third, _) = user.socket(None).await;
+        assert_eq!(first.closed().await, Some(4501));
+        for socket in [&mut second, &mut third, &mut others] {
+            socket.send(&json!({ "event": "ping" })).await;
+            assert_eq!(socket.next().await["event"], "pong");
+        }
+    });
+}
+
+#[test]
+fn a_hub_that_stops_tells_its_sockets_to_come_back() {
+    support::run(async {
+        let hub = Hub::start(Kind::Embedded).await;
+        let (mut socket, _) = hub.user().await.socket(None).await;
+        let (_database, code) = futures_util::future::join(hub.stop(), socket.closed()).await;
+        assert_eq!(code, Some(4000));
+    });
+}
+
+#[test]
+fn commands_are_limited_as_requests_are() {
+    static LIMITED: Slot = slot();
+    support::run(async {
+        let bed = Bed::shared(&LIMITED, |settings| settings.limits.standard_per_minute = 3);
+        let (mut socket, _) = bed.user().await.socket(None).await;
+        let typing = json!({ "event": "typing", "data": { "conversationId": NOBODY, "clientId": "t" } });
+        let mut codes = Vec::new();
+        for _ in 0..4 {
+            socket.send(&typing).await;
+            codes.push(socket.next().await["data"]["code"].as_str().unwrap().to_owned());
+        }
+        assert_eq!(codes, ["NOT_FOUND", "NOT_FOUND", "NOT_FOUND", "RATE_LIMIT_EXCEEDED"]);
+        socket.send(&json!({ "event": "ping" })).await;
+        assert_eq!(
+            socket.next().await["event"],
+            "pong",
+            "the socket lives on, and pings are free"
+        );
     });
 }

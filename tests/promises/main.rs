@@ -17,8 +17,11 @@
 mod support;
 
 mod history;
+mod p01_committed;
 mod p02_idempotency;
+mod p03_once;
 mod p05_webhooks;
 mod p06_first_contact;
 mod p10_sequence;
+mod p18_panics;
 mod p25_forgeries;

@@ -50,10 +50,15 @@ async fn sixty_four_writers_and_two_readers(kind: Kind) {
         history::numbers(later),
         "seed {seed}: the socket has 1..n too"
     );
-    for (left, right) in heard.iter().zip(later) {
+    for (frame, event) in heard.iter().zip(later) {
+        let (mut frame, mut event) = (frame.clone(), event.clone());
+        // Of messages that come in one go, only the last of a chat brings what its conversation is now.
+        if frame["event"] == "new_message" && frame["data"].get("conversation").is_none() {
+            event["data"].as_object_mut().unwrap().remove("conversation");
+        }
         assert_eq!(
-            (&left["event"], &left["data"]),
-            (&right["event"], &right["data"]),
+            (frame["event"].take(), frame["data"].take()),
+            (event["event"].take(), event["data"].take()),
             "seed {seed}"
         );
     }

@@ -83,7 +83,7 @@ fn forgeries(good: &Wire, channel: &Channel, foreign: &Channel) -> Vec<(&'static
     let mut spaced = genuine.clone();
     spaced.body.push(' ');
     let mut replayed_elsewhere = good.clone();
-    replayed_elsewhere.account_id = foreign.account_id.clone();
+    replayed_elsewhere.account_id.clone_from(&foreign.account_id);
     let mut twice = genuine.clone();
     twice.headers.push(("webhook-id", "another".to_owned()));
     vec![
@@ -99,7 +99,7 @@ fn forgeries(good: &Wire, channel: &Channel, foreign: &Channel) -> Vec<(&'static
         ),
         (
             "signature cut short",
-            genuine.clone().with("webhook-signature", &signature[..20]),
+            genuine.clone().with("webhook-signature", signature.split_at(20).0),
         ),
         (
             "signature of another version",

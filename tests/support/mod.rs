@@ -10,7 +10,7 @@ mod hub;
 mod process;
 mod socket;
 
-pub use client::{Answer, Channel, Client, PASSWORD, answer, now, received, sign};
+pub use client::{Answer, Channel, Client, PASSWORD, answer, now, received, sign, try_answer};
 pub use correspondent::{Correspondent, Received, Reply};
 pub use database::{Database, Kind};
 pub use hub::{ADMIN_TOKEN, Hub, JWT_SECRET};

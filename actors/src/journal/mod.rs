@@ -181,13 +181,14 @@ fn settle(
     publish(hub, events);
     for (result, reply) in results.into_iter().zip(replies) {
         if let Ok(appended) = &result {
-            let entries = appended
-                .queued
-                .iter()
-                .filter(|queued| !queued.is_repeat)
-                .filter_map(|queued| queued.entry.as_ref());
-            for entry in entries.chain(appended.outbox.as_deref()) {
-                hub.enqueue(entry.clone());
+            let queued = appended.queued.iter();
+            let entries = queued.filter_map(|queued| Some((queued.entry.as_ref()?, queued.is_repeat)));
+            for (entry, is_repeat) in entries.chain(appended.outbox.as_deref().map(|entry| (entry, false))) {
+                if is_repeat {
+                    hub.found(entry.clone());
+                } else {
+                    hub.enqueue(entry.clone());
+                }
             }
         }
         let _ = reply.send(result);

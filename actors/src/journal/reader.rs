@@ -13,21 +13,36 @@ use crate::supervise::{ChildGuard, ChildSpec};
 use crate::tree::Hub;
 
 const PATIENCE: Duration = Duration::from_secs(15);
+/// Tries when the reader restarts under the caller.
+const TRIES: usize = 3;
 /// Reads that share one statement.
 const MAX_BATCH: usize = 512;
 /// Events that one statement may return in all; later reads wait for the next one.
 const MAX_EVENTS: usize = 16_384;
 
-/// Reads a part of a user's stream, sharing the statement with others who read at the same time.
+/// Reads a part of a user's stream, sharing the statement with others who read at the same time. When the reader
+/// restarts meanwhile, it is asked again.
 ///
 /// # Errors
 /// [`StoreError::Unavailable`] also when the reader is too busy.
 pub async fn read_stream(hub: &Hub, read: StreamRead) -> Result<StreamPage, StoreError> {
     let busy = |error: CallError| StoreError::Unavailable(error.to_string());
-    let reader = hub.readers.get(&0).await.map_err(busy)?;
-    let (reply, receiver) = oneshot::channel();
-    reader.tell(Command::Read { read, reply }).map_err(busy)?;
-    answer(receiver, PATIENCE).await.map_err(busy)?
+    for _ in 0..TRIES {
+        let reader = hub.readers.get(&0).await.map_err(busy)?;
+        let (reply, receiver) = oneshot::channel();
+        let answered = match reader.tell(Command::Read {
+            read: read.clone(),
+            reply,
+        }) {
+            Ok(()) => answer(receiver, PATIENCE).await,
+            Err(error) => Err(error),
+        };
+        match answered {
+            Err(CallError::Gone) => {}
+            answered => return answered.map_err(busy)?,
+        }
+    }
+    Err(busy(CallError::Gone))
 }
 
 /// What can be asked of the reader.

@@ -43,6 +43,13 @@ impl Lanes {
             .is_some_and(|lane| lane.entries.values().any(|entry| entry.message_id == Some(message_id)))
     }
 
+    /// True while the entry has not left its lane.
+    pub(super) fn has(&self, entry: &OutboxEntry) -> bool {
+        self.lanes
+            .get(&entry.conversation_id)
+            .is_some_and(|lane| lane.entries.contains_key(&(entry.order, entry.id)))
+    }
+
     /// Adds an entry, or replaces it: a retry has the same id and order.
     pub(super) fn insert(&mut self, entry: OutboxEntry) {
         let id = entry.conversation_id;

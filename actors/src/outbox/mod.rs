@@ -28,12 +28,17 @@ use lanes::Lanes;
 const PAGE: usize = 1_000;
 /// Outcomes waited for at once; who comes later is answered with what is known at that moment.
 const MAX_WATCHERS: usize = 100_000;
+/// How often it looks for what was committed without its being told: when a commit's answer was lost, or when the
+/// database brought a commit of a killed hub to its end after this one had started.
+const LOOK_AGAIN: Duration = Duration::from_secs(30);
 const LOAD_AGAIN: Duration = Duration::from_secs(1);
 
 /// What can be asked of the outbox.
 pub enum Command {
     /// This was committed and must go out.
     Enqueue { entry: Box<OutboxEntry> },
+    /// This was found committed when it was asked for again; perhaps nobody has told of it.
+    Found { entry: Box<OutboxEntry> },
     /// Tell me when this message is sent, failed or of unknown fate.
     /// With `only_if_waiting`
     /// the question is dropped when the message is not here (any more): its fate is known already.
@@ -93,6 +98,11 @@ impl Actor for Outbox {
 
     fn started(&mut self, context: &mut Self::Context) {
         self.load(None, context);
+        context.run_interval(LOOK_AGAIN, |outbox, context| {
+            if !outbox.is_stopping {
+                outbox.load(None, context);
+            }
+        });
     }
 }
 
@@ -116,6 +126,12 @@ impl Handler<Letter<Command>> for Outbox {
                 self.note_depth();
                 self.start(conversation_id, context);
             }
+            Command::Found { entry } => {
+                // It may also have left since it was read, so storage is asked.
+                if !self.lanes.has(&entry) {
+                    self.load(None, context);
+                }
+            }
             Command::Watch {
                 conversation_id,
                 message_id,
@@ -135,14 +151,18 @@ impl Handler<Letter<Command>> for Outbox {
 }
 
 impl Outbox {
-    /// Takes over what was committed before this actor was born; commands wait meanwhile.
+    /// Takes over what was committed without being told of: before this actor was born, or by a commit whose answer
+    /// was lost. Commands and the ends of tries wait meanwhile.
     fn load(&mut self, after: Option<OutboxId>, context: &mut Context<Self>) {
         let hub = Arc::clone(&self.hub);
         async move { load_all(&hub, after).await }
             .into_actor(self)
             .map(|entries, outbox, context| {
+                // What is here is newer than what was read: a try may be under way.
                 for entry in entries {
-                    outbox.lanes.insert(entry);
+                    if !outbox.lanes.has(&entry) {
+                        outbox.lanes.insert(entry);
+                    }
                 }
                 outbox.note_depth();
                 for conversation_id in outbox.lanes.conversations() {

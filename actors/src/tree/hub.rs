@@ -149,6 +149,14 @@ impl Hub {
         }
     }
 
+    /// Tells the outbox of an entry that was found committed. When it is too busy, it finds it by itself later.
+    pub(crate) fn found(&self, entry: OutboxEntry) {
+        if let Some(outbox) = self.outboxes.find(&0) {
+            let entry = Box::new(entry);
+            let _ = outbox.tell(outbox::Command::Found { entry });
+        }
+    }
+
     /// The conversation's owner and names, from memory when they are known.
     pub(crate) async fn head(&self, id: ConversationId) -> Result<Option<Arc<ConversationHead>>, StoreError> {
         if let Some(head) = self.heads.get(&id) {

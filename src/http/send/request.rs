@@ -15,7 +15,7 @@ const MAX_MEDIA_URL: usize = 1_000;
 /// Longest id of a message on a platform, in characters.
 const MAX_REPLY_TO: usize = 255;
 /// Longest id that a client gives its own message, in characters.
-const MAX_CLIENT_ID: usize = 128;
+const MAX_CLIENT_ID: usize = 200;
 
 /// A message as a client asks to send it, checked.
 #[derive(Clone, Debug, PartialEq, Eq)]

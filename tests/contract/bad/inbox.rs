@@ -24,7 +24,7 @@ pub fn cases(place: &Place) -> Vec<Case> {
         case("read: GET", get(&format!("/api/messages/{}/read", place.message)), 405, NotAllowed("PATCH")),
         case("disconnect: GET", get(&format!("/api/oauth/disconnect/{}", place.channel.account_id)), 405, NotAllowed("DELETE")),
         case("platform: upper case", get("/api/conversations?platform=Custom"), 400,
-            Text("platform must be the name of a platform in lower case, for example telegram")),
+            Text("platform must be the short name of a platform, such as telegram")),
         case("one conversation: slash", get(&format!("/api/conversations/{conversation}/")), 404, Page),
         case("one conversation: upper case", get(&format!("/api/conversations/{}", conversation.to_uppercase())), 404, Page),
         case("one conversation: no hyphens", get(&format!("/api/conversations/{}", conversation.replace('-', ""))), 404, Page),
