@@ -2,12 +2,15 @@
 //! Who calls it: the command line, the demo and the tests.
 //! What it may not know: how any part does its work.
 
+use std::any::Any;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use actix_web::dev::{Server, ServerHandle};
+#[cfg(target_os = "linux")]
+use actix_web::rt::net::TcpStream;
 use actix_web::{HttpServer, web};
 use hub_actors::Clock;
 use hub_actors::mailbox::CallError;
@@ -15,6 +18,8 @@ use hub_actors::ports::{Bus, NoBus, StoreError};
 use hub_actors::tree::{Tree, TreeParts, TreeSettings};
 use metrics_exporter_prometheus::{BuildError, PrometheusBuilder, PrometheusHandle};
 use secrecy::{ExposeSecret, SecretString};
+#[cfg(target_os = "linux")]
+use socket2::SockRef;
 use tokio::sync::watch;
 
 use crate::cluster::limits::Quotas;
@@ -33,6 +38,8 @@ use crate::views::FrameEncoder;
 const KEY_REFRESH: Duration = Duration::from_secs(10);
 /// A client that takes longer to send a request's head is cut off.
 const REQUEST_HEAD_PATIENCE: Duration = Duration::from_secs(10);
+/// A peer that takes nothing of what waits for it for so long is cut off by the system, also in the middle of a write.
+const UNREAD_PATIENCE: Duration = Duration::from_secs(60);
 const KEEP_ALIVE: Duration = Duration::from_secs(75);
 /// Open connections of one HTTP worker; more wait in the system's queue.
 const MAX_CONNECTIONS: usize = 25_000;
@@ -295,11 +302,25 @@ fn listen(settings: &Settings, state: &web::Data<AppState>) -> Result<(SocketAdd
         .client_request_timeout(REQUEST_HEAD_PATIENCE)
         .keep_alive(KEEP_ALIVE)
         .shutdown_timeout(settings.server.shutdown_seconds)
+        .on_connect(|connection, _| limit_unread(connection))
         .disable_signals();
     if settings.server.workers > 0 {
         server = server.workers(settings.server.workers);
     }
     Ok((address, server.listen(listener).map_err(bind)?.run()))
+}
+
+/// TCP_USER_TIMEOUT (RFC 5482): without it a closed WebSocket whose peer reads nothing keeps its last bytes, and its place,
+/// for as long as the peer likes.
+fn limit_unread(connection: &dyn Any) {
+    #[cfg(target_os = "linux")]
+    if let Some(stream) = connection.downcast_ref::<TcpStream>()
+        && let Err(error) = SockRef::from(stream).set_tcp_user_timeout(Some(UNREAD_PATIENCE))
+    {
+        tracing::debug!(%error, "a connection has no limit on what it leaves unread");
+    }
+    #[cfg(not(target_os = "linux"))]
+    let _ = (connection, UNREAD_PATIENCE);
 }
 
 async fn refresh_keys(store: Store) {
