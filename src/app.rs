@@ -187,8 +187,13 @@ impl Application {
         tracing::info!("stopping");
         drain(&handle, &self.tree, self.shutdown).await;
         self.key_refresh.abort();
-        self.usage.flush().await;
-        self.store.close().await;
+        let last = async {
+            self.usage.flush().await;
+            self.store.close().await;
+        };
+        if tokio::time::timeout(self.shutdown / 8, last).await.is_err() {
+            tracing::warn!("the database took too long to be closed");
+        }
         tracing::info!("stopped");
         match server.await {
             Ok(result) => Ok(result?),
@@ -197,14 +202,14 @@ impl Application {
     }
 }
 
-/// Half of the time is for requests and sockets, half for the actors behind them.
+/// Half of the time is for sockets and requests, a third for the actors behind them; the rest is for the database.
 async fn drain(handle: &ServerHandle, tree: &Tree, patience: Duration) {
     let server = actix_rt::spawn(handle.stop(true));
-    tree.close_sockets(patience / 4).await;
-    if tokio::time::timeout(patience / 2, server).await.is_err() {
+    tree.close_sockets(patience / 8).await;
+    if tokio::time::timeout(patience * 3 / 8, server).await.is_err() {
         handle.stop(false).await;
     }
-    tree.stop(patience / 2).await;
+    tree.stop(patience / 4).await;
 }
 
 async fn terminated() {

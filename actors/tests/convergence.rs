@@ -17,8 +17,11 @@ mod support;
 
 use std::collections::BTreeMap;
 
-use hub_actors::domain::{Append, Change, DeliveryStatus, EventKind, InboundEvent, InboundKind, Message};
-use hub_actors::{ConversationId, ExternalId, MessageId};
+use hub_actors::domain::{
+    Append, Change, DeliveryStatus, EventKind, InboundEvent, InboundKind, Message, MessageKind, NewMessage, Receipt,
+    SendReport,
+};
+use hub_actors::{ConversationId, ExternalId, MessageId, OutboxId};
 use proptest::prelude::*;
 use support::{MemoryStore, START, message_event};
 use time::Duration;
@@ -233,6 +236,57 @@ fn with_deletion(mut events: Vec<InboundEvent>) -> Vec<InboundEvent> {
     events
 }
 
+/// The essence of a message that this hub sends, after the platform's answer (`None`) and what the platform reports of it.
+fn outcome_of_send(steps: &[Option<InboundEvent>]) -> String {
+    let (store, account) = MemoryStore::with_account();
+    let chat = ExternalId::from("chat");
+    let user_id = account.user_id;
+    let apply = |change| store.apply(&Append { user_id, change }).unwrap();
+    let inbound = |event| Change::Inbound {
+        account_id: account.id,
+        conversation: chat.clone(),
+        events: vec![event],
+    };
+    apply(inbound(message_event("chat", "before")));
+    let conversation_id = store.rows(|rows| *rows.workspace.conversations.keys().next().unwrap());
+    let new = NewMessage {
+        id: MessageId::generate(START),
+        outbox_id: OutboxId::generate(START),
+        conversation_id,
+        text: "hello".to_owned(),
+        kind: MessageKind::Text,
+        media_url: None,
+        reply_to: None,
+        client_id: None,
+        idempotency: None,
+    };
+    let id = new.id;
+    let entry = apply(Change::Queue(Box::new(new))).queued.unwrap().entry.unwrap();
+    for step in steps {
+        let receipt = Receipt {
+            external_id: Some(ExternalId::from("m")),
+        };
+        apply(match step {
+            Some(event) => inbound(event.clone()),
+            None => Change::SendEnded {
+                entry: Box::new(entry.clone()),
+                report: SendReport::Sent(receipt),
+            },
+        });
+    }
+    store.rows(|rows| {
+        assert_eq!(rows.workspace.messages.len(), 2, "the echo is no message of its own");
+        assert!(rows.workspace.outbox.is_empty(), "nothing is left to send");
+        let kinds: Vec<_> = rows.events.iter().map(|event| &event.kind).collect();
+        assert_eq!(followed(&kinds), fresh(rows));
+        essence(&rows.workspace.messages[&id])
+    })
+}
+
+fn sending() -> Vec<Option<InboundEvent>> {
+    std::iter::once(None).chain(outgoing().into_iter().map(Some)).collect()
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 400, failure_persistence: None, ..ProptestConfig::default() })]
 
@@ -244,6 +298,11 @@ proptest! {
     #[test]
     fn every_order_of_an_own_message_ends_alike(events in Just(outgoing()).prop_shuffle(), copies in 1_usize..3) {
         prop_assert_eq!(outcome(&events, copies), outcome(&outgoing(), 1));
+    }
+
+    #[test]
+    fn every_order_of_the_answer_and_the_echo_ends_alike(steps in Just(sending()).prop_shuffle()) {
+        prop_assert_eq!(outcome_of_send(&steps), outcome_of_send(&sending()));
     }
 
     #[test]

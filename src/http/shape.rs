@@ -103,8 +103,9 @@ pub async fn render_errors<Body: MessageBody + 'static>(
     next: Next<Body>,
 ) -> Result<ServiceResponse<BoxBody>, Error> {
     let method = request.method().clone();
-    let shape = Shape::of(&method, request.path());
-    let is_api = is_under(request.path(), "/api");
+    // As the router reads it, escapes resolved.
+    let path = request.match_info().as_str();
+    let (shape, is_api) = (Shape::of(&method, path), is_under(path, "/api"));
     match AssertUnwindSafe(next.call(request)).catch_unwind().await {
         Ok(Ok(response)) => match error_of(&response, &method, is_api) {
             Some(error) => Ok(rewrite(response, &error, shape)),

@@ -139,7 +139,8 @@ impl Store {
                 }),
                 None => {
                     let revoke = connection.statement(REVOKE)?;
-                    connection.wait(client.execute(revoke, &[&session_id.0, &now])).await?;
+                    // A refresh that ends meanwhile adds a token that only a statement begun later can see.
+                    while connection.wait(client.execute(revoke, &[&session_id.0, &now])).await? > 0 {}
                     Ok(Rotation::Reused { session_id })
                 }
             };
@@ -173,16 +174,22 @@ impl Store {
     /// # Errors
     /// [`StoreError`].
     pub async fn end_session_by_token(&self, token_hash: [u8; 32]) -> Result<Option<SessionId>, StoreError> {
-        let row = self
-            .query_one(
-                "WITH family AS (SELECT session_id FROM refresh_tokens WHERE token_hash = $1), \
+        loop {
+            let row = self
+                .query_one(
+                    "WITH family AS (SELECT session_id FROM refresh_tokens WHERE token_hash = $1), \
                  revoked AS (UPDATE refresh_tokens t SET revoked_at = $2, replacement = NULL FROM family f \
                      WHERE t.session_id = f.session_id AND t.revoked_at IS NULL) \
-                 SELECT session_id FROM family",
-                &[&token_hash.as_slice(), &self.now()],
-            )
-            .await?;
-        row.map(|row| read(&row, 0).map(SessionId)).transpose()
+                 SELECT session_id, (SELECT count(*) FROM revoked) FROM family",
+                    &[&token_hash.as_slice(), &self.now()],
+                )
+                .await?;
+            let Some(row) = row else { return Ok(None) };
+            // A refresh that ends meanwhile adds a token that only a statement begun later can see.
+            if read::<i64>(&row, 1)? == 0 {
+                return read(&row, 0).map(SessionId).map(Some);
+            }
+        }
     }
 
     /// True while the session was not ended and its newest token has not expired.

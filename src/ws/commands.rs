@@ -120,9 +120,9 @@ pub(super) fn parse(text: &str) -> Result<Command, CommandFailure> {
     if data
         .client_id
         .as_ref()
-        .is_some_and(|id| id.len() > MAX_CLIENT_ID || id.is_empty())
+        .is_some_and(|id| id.is_empty() || id.len() > MAX_CLIENT_ID || id.chars().any(char::is_control))
     {
-        return Err(invalid("clientId: between 1 and 200 bytes"));
+        return Err(invalid("clientId: between 1 and 200 bytes, no control characters"));
     }
     let conversation_id = || {
         let text = data
@@ -166,12 +166,8 @@ pub(super) fn parse(text: &str) -> Result<Command, CommandFailure> {
                     .filter(|kind| *kind != MessageKind::System)
                     .ok_or_else(|| invalid("messageType: text, image, video or file"))?,
             };
-            if data
-                .media_url
-                .as_deref()
-                .is_some_and(|text| text.len() > 2_000 || url::Url::parse(text).is_err())
-            {
-                return Err(invalid("mediaUrl: a URL of at most 2,000 bytes"));
+            if data.media_url.as_deref().is_some_and(|text| !is_media_url(text)) {
+                return Err(invalid("mediaUrl: an http or https URL of at most 1,000 characters"));
             }
             if data
                 .reply_to
@@ -191,6 +187,12 @@ pub(super) fn parse(text: &str) -> Result<Command, CommandFailure> {
         }
         _ => Err(invalid("event: ping, send, read or typing")),
     }
+}
+
+/// The same rule as for `POST /api/messages/:id/send`.
+fn is_media_url(text: &str) -> bool {
+    let is_web = |url: url::Url| matches!(url.scheme(), "http" | "https") && url.has_host();
+    text.chars().count() <= 1_000 && url::Url::parse(text).is_ok_and(is_web)
 }
 
 /// Carries a command out and answers with the frame's content.

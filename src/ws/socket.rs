@@ -75,7 +75,11 @@ impl Socket {
         let (user_id, session_id, since) = (self.claims.sub, self.claims.sid, self.since.take());
         let work = async move { tree.listen(user_id, session_id, since, Box::new(outlet)).await };
         context.spawn(work.into_actor(self).map(|number, socket, context| match number {
-            Ok(number) => socket.number = Some(number),
+            Ok(number) => {
+                socket.number = Some(number);
+                // From here on a sign-out is heard. One that came during the handshake is asked for.
+                socket.check_session(context);
+            }
             Err(error) => {
                 tracing::warn!(user_id = %socket.claims.sub, %error, "a socket could not listen");
                 socket.close(CloseCode::Restart, context);
@@ -95,21 +99,23 @@ impl Socket {
         });
     }
 
-    /// The first check comes at a random moment, so that sockets that came together do not ask together.
-    fn watch_session(context: &mut Context<Self>) {
-        let delay = SESSION_CHECK.mul_f64(0.5 + rand::rng().random::<f64>() / 2.0);
-        context.run_later(delay, |socket, context| {
-            let (state, session_id) = (socket.state.clone(), socket.claims.sid);
-            let work = async move { state.store.session_is_live(session_id).await };
-            context.spawn(work.into_actor(socket).map(|is_live, socket, context| match is_live {
-                Ok(false) => socket.close(CloseCode::SessionEnded, context),
-                Ok(true) => Self::watch_session(context),
-                Err(error) => {
-                    tracing::warn!(%error, "a socket could not check its session");
-                    Self::watch_session(context);
-                }
-            }));
-        });
+    /// Ends the socket if its session is over, else asks again later, at a random moment, so that sockets that came
+    /// together do not ask together.
+    fn check_session(&mut self, context: &mut Context<Self>) {
+        let (state, session_id) = (self.state.clone(), self.claims.sid);
+        let work = async move {
+            let ask = || state.store.session_is_live(session_id);
+            state.sessions.is_live(session_id, ask).await
+        };
+        context.spawn(work.into_actor(self).map(|is_live, socket, context| {
+            match is_live {
+                Ok(true) => {}
+                Ok(false) => return socket.close(CloseCode::SessionEnded, context),
+                Err(error) => tracing::warn!(%error, "a socket could not check its session"),
+            }
+            let delay = SESSION_CHECK.mul_f64(0.5 + rand::rng().random::<f64>() / 2.0);
+            context.run_later(delay, Self::check_session);
+        }));
     }
 
     fn command(&mut self, text: &str, context: &mut Context<Self>) {
@@ -144,7 +150,6 @@ impl Actor for Socket {
     fn started(&mut self, context: &mut Self::Context) {
         self.listen(context);
         self.watch_client(context);
-        Self::watch_session(context);
     }
 
     fn stopped(&mut self, _context: &mut Self::Context) {

@@ -38,7 +38,7 @@ enum State {
 }
 
 impl Wire {
-    /// A queue that takes at most `limit` bytes.
+    /// A queue that takes at most `limit` bytes, or one piece more.
     pub(super) fn new(limit: usize) -> Self {
         Self {
             queue: Mutex::default(),
@@ -56,7 +56,10 @@ impl Wire {
             return false;
         }
         let length = frames.len();
-        if self.waiting.load(Ordering::Relaxed) + length > self.limit {
+        let waiting = self.waiting.load(Ordering::Relaxed);
+        // Slow is who has not taken what is here already. A piece that is larger than the limit must still get through,
+        // or its client would come back for it for ever.
+        if waiting > self.limit / 4 && waiting + length > self.limit {
             self.end(&mut queue, CloseCode::Slow, true);
             return false;
         }

@@ -50,10 +50,15 @@ impl Lanes {
             .is_some_and(|lane| lane.entries.contains_key(&(entry.order, entry.id)))
     }
 
-    /// Adds an entry, or replaces it: a retry has the same id and order.
+    /// Adds an entry. One that is here already is replaced only by a retry, which has the same id and order and is due
+    /// later than the try that it follows.
     pub(super) fn insert(&mut self, entry: OutboxEntry) {
         let id = entry.conversation_id;
         let lane = self.lanes.entry(id).or_default();
+        let known = lane.entries.get(&(entry.order, entry.id));
+        if known.is_some_and(|known| entry.due_at <= known.due_at) {
+            return;
+        }
         if lane.entries.insert((entry.order, entry.id), entry).is_none() {
             self.len += 1;
         }
@@ -86,24 +91,29 @@ impl Lanes {
         }
     }
 
-    /// A try has ended: the entry is done, or comes again at that time.
-    pub(super) fn settle(&mut self, entry: &OutboxEntry, again_at: Option<OffsetDateTime>) {
+    /// A try has ended: the entry is done, or comes again at that time. False when a retry has taken its place meanwhile.
+    pub(super) fn settle(&mut self, entry: &OutboxEntry, again_at: Option<OffsetDateTime>) -> bool {
         let id = entry.conversation_id;
-        let Some(lane) = self.lanes.get_mut(&id) else { return };
+        let Some(lane) = self.lanes.get_mut(&id) else {
+            return false;
+        };
         lane.is_busy = false;
         let key = (entry.order, entry.id);
-        match again_at {
-            Some(due_at) => {
-                if let Some(stored) = lane.entries.get_mut(&key) {
-                    stored.due_at = due_at;
-                    stored.attempts = entry.attempts;
-                }
+        let stored = lane
+            .entries
+            .get_mut(&key)
+            .filter(|stored| stored.due_at == entry.due_at);
+        let is_same = stored.is_some();
+        match (stored, again_at) {
+            (Some(stored), Some(due_at)) => {
+                stored.due_at = due_at;
+                stored.attempts = entry.attempts;
             }
-            None => {
-                if lane.entries.remove(&key).is_some() {
-                    self.len -= 1;
-                }
+            (Some(_), None) => {
+                lane.entries.remove(&key);
+                self.len -= 1;
             }
+            (None, _) => {}
         }
         if lane.entries.is_empty() {
             self.lanes.remove(&id);
@@ -111,6 +121,7 @@ impl Lanes {
         } else {
             self.idle.insert(id);
         }
+        is_same
     }
 
     /// Lanes that could start now, at most `limit`.
@@ -181,10 +192,33 @@ mod tests {
             Some(first.id),
             "the second waits behind the first"
         );
-        lanes.settle(&first, None);
+        let again = OutboxEntry {
+            due_at: START + time::Duration::SECOND,
+            ..first
+        };
+        lanes.settle(&again, None);
         assert_eq!(lanes.next(id).map(|entry| entry.id), Some(second.id));
         lanes.settle(&second, None);
         assert_eq!((lanes.len(), lanes.conversations().len()), (0, 0));
+    }
+
+    #[test]
+    fn a_retry_that_comes_before_the_end_of_the_failed_try_stays() {
+        let id = ConversationId::generate(START);
+        let mut lanes = Lanes::default();
+        let failed = entry(id, 1);
+        lanes.insert(failed.clone());
+        lanes.set_busy(id);
+        lanes.insert(failed.clone());
+        let retry = OutboxEntry {
+            due_at: START + time::Duration::SECOND,
+            ..failed.clone()
+        };
+        lanes.insert(retry.clone());
+        assert!(!lanes.settle(&failed, None), "the failed try does not end the retry");
+        assert_eq!(lanes.next(id), Some(&retry));
+        assert!(lanes.settle(&retry, None));
+        assert_eq!(lanes.len(), 0);
     }
 
     #[test]

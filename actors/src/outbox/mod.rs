@@ -9,13 +9,14 @@ mod lanes;
 use std::collections::HashMap;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use actix::{Actor, ActorContext, ActorFutureExt, AsyncContext, Context, ContextFutureSpawner, Handler, WrapFuture};
 use time::OffsetDateTime;
 use tokio::sync::oneshot;
 
-use crate::domain::{Message, OutboxEntry};
+use crate::clock;
+use crate::domain::{Message, OutboxEntry, OutboxState};
 use crate::ids::{AccountId, ConversationId, MessageId, OutboxId};
 use crate::mailbox::{Letter, Receiver};
 use crate::ports::StoreError;
@@ -60,6 +61,7 @@ pub struct Outbox {
     /// Nothing leaves for these accounts before that time: the platform asked to wait.
     parked: HashMap<AccountId, OffsetDateTime>,
     in_flight: usize,
+    loaded_at: Instant,
     wake: Option<(OffsetDateTime, actix::SpawnHandle)>,
     is_stopping: bool,
     _guard: ChildGuard,
@@ -86,6 +88,7 @@ impl ChildSpec for OutboxSpec {
             watchers: HashMap::new(),
             parked: HashMap::new(),
             in_flight: 0,
+            loaded_at: clock::instant(),
             wake: None,
             is_stopping: false,
             _guard: guard,
@@ -128,7 +131,9 @@ impl Handler<Letter<Command>> for Outbox {
             }
             Command::Found { entry } => {
                 // It may also have left since it was read, so storage is asked.
-                if !self.lanes.has(&entry) {
+                let is_open = entry.state != OutboxState::Stopped && !self.lanes.has(&entry);
+                // Asked too often, it finds the rest when it looks again by itself.
+                if is_open && self.loaded_at.elapsed() > LOAD_AGAIN {
                     self.load(None, context);
                 }
             }
@@ -154,6 +159,7 @@ impl Outbox {
     /// Takes over what was committed without being told of: before this actor was born, or by a commit whose answer
     /// was lost. Commands and the ends of tries wait meanwhile.
     fn load(&mut self, after: Option<OutboxId>, context: &mut Context<Self>) {
+        self.loaded_at = clock::instant();
         let hub = Arc::clone(&self.hub);
         async move { load_all(&hub, after).await }
             .into_actor(self)
@@ -221,9 +227,9 @@ impl Outbox {
         if let Some(until) = outcome.park_account_until {
             self.parked.insert(outcome.entry.account_id, until);
         }
-        self.lanes.settle(&outcome.entry, outcome.again_at);
+        let is_current = self.lanes.settle(&outcome.entry, outcome.again_at);
         self.note_depth();
-        if let Some(message) = outcome.message {
+        if let Some(message) = outcome.message.filter(|_| is_current) {
             for watcher in self.watchers.remove(&message.id).unwrap_or_default() {
                 let _ = watcher.send(message.clone());
             }
@@ -237,9 +243,16 @@ impl Outbox {
 
     /// Starts lanes that waited for a free place.
     fn start_ready(&mut self, context: &mut Context<Self>) {
-        let free = self.hub.settings.outbox_in_flight.saturating_sub(self.in_flight);
-        for conversation_id in self.lanes.ready(free) {
-            self.start(conversation_id, context);
+        while !self.is_stopping {
+            let free = self.hub.settings.outbox_in_flight.saturating_sub(self.in_flight);
+            let ready = self.lanes.ready(free);
+            if ready.is_empty() {
+                return;
+            }
+            // Each of them leaves the idle ones: it starts, or sleeps.
+            for conversation_id in ready {
+                self.start(conversation_id, context);
+            }
         }
     }
 

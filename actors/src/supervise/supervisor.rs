@@ -361,11 +361,27 @@ impl<S: ChildSpec> Supervisor<S> {
         } else {
             tracing::error!(path = %format_args!("{}/{key}", S::PATH), %error, "an actor crashed too often and stays stopped");
             child.gave_up_at = Some(clock::instant());
+            if S::PERMANENT {
+                Self::try_again_later(key.clone(), context);
+            }
             for reply in child.waiting.drain(..) {
                 let _ = reply.send(Err(CallError::GaveUp));
             }
             self.spec.gave_up(key, &error);
         }
+    }
+
+    /// Nobody asks for a child that is always there, so its time to come back is waited for.
+    fn try_again_later(key: S::Key, context: &mut Context<Self>) {
+        context.run_later(GIVE_UP_PERIOD, move |supervisor, context| {
+            let Some(child) = supervisor.children.get_mut(&key) else {
+                return;
+            };
+            if child.gave_up_at.is_some() && !supervisor.is_stopping {
+                child.window = RestartWindow::default();
+                supervisor.launch(&key, context.address());
+            }
+        });
     }
 
     fn node(key: &S::Key, child: &Child<S>) -> Node {

@@ -269,7 +269,7 @@ fn change(workspace: &mut Workspace, user_id: UserId, id: MessageId, kind: &Inbo
 }
 
 /// The newest edit wins; the same instant is settled by the text, so that every order of arrival ends alike.
-fn edit(workspace: &mut Workspace, user_id: UserId, id: MessageId, text: &str, at: OffsetDateTime) {
+pub(super) fn edit(workspace: &mut Workspace, user_id: UserId, id: MessageId, text: &str, at: OffsetDateTime) {
     let Some(message) = workspace.messages.get(&id) else {
         return;
     };
@@ -295,7 +295,7 @@ fn edit(workspace: &mut Workspace, user_id: UserId, id: MessageId, text: &str, a
 }
 
 /// Deleting is final: the content, its edits and its reactions go, and later ones are ignored.
-fn delete(workspace: &mut Workspace, user_id: UserId, id: MessageId, at: OffsetDateTime) -> bool {
+pub(super) fn delete(workspace: &mut Workspace, user_id: UserId, id: MessageId, at: OffsetDateTime) -> bool {
     let Some(message) = workspace.messages.get(&id) else {
         return false;
     };
@@ -331,7 +331,7 @@ fn delete(workspace: &mut Workspace, user_id: UserId, id: MessageId, at: OffsetD
 }
 
 /// The newest word about (person, emoji) wins; at the same instant "removed" wins.
-fn react(workspace: &mut Workspace, user_id: UserId, id: MessageId, reaction: Reaction) {
+pub(super) fn react(workspace: &mut Workspace, user_id: UserId, id: MessageId, reaction: Reaction) {
     let Some(message) = workspace.messages.get_mut(&id) else {
         return;
     };

@@ -5,7 +5,7 @@ use super::super::event::EventKind;
 use super::super::message::{DeliveryStatus, Message};
 use super::super::outbound::{OutboundAction, OutboxEntry, OutboxState};
 use super::super::workspace::{IdempotencyRecord, Workspace};
-use super::inbound::{climb, unpark};
+use super::inbound::{climb, delete, edit, react, unpark};
 use super::own_conversation;
 use crate::ids::{ConversationId, ExternalId, MessageId, OutboxId, UserId};
 
@@ -207,8 +207,9 @@ fn sent(workspace: &mut Workspace, entry: &OutboxEntry, id: MessageId, external_
         return climb(workspace, entry.user_id, id, DeliveryStatus::Sent, None, workspace.now);
     };
     let key = (entry.conversation_id, external_id.clone());
-    if let Some(echo) = workspace.message_ids.get(&key).copied().filter(|echo| *echo != id) {
-        drop_echo(workspace, entry.user_id, echo);
+    let mut echo = None;
+    if let Some(known) = workspace.message_ids.get(&key).copied().filter(|known| *known != id) {
+        echo = drop_echo(workspace, entry.user_id, known);
     }
     if workspace.messages.contains_key(&id) {
         workspace.message_ids.insert(key, id);
@@ -218,13 +219,44 @@ fn sent(workspace: &mut Workspace, entry: &OutboxEntry, id: MessageId, external_
     }
     climb(workspace, entry.user_id, id, DeliveryStatus::Sent, None, workspace.now);
     unpark(workspace, entry.user_id, entry.conversation_id, external_id);
+    if let Some(echo) = echo {
+        inherit(workspace, entry.user_id, id, &echo);
+    }
+}
+
+/// What happened to the echo happened to the message.
+fn inherit(workspace: &mut Workspace, user_id: UserId, id: MessageId, echo: &Message) {
+    if let Some(at) = echo.delivered_at {
+        climb(workspace, user_id, id, DeliveryStatus::Delivered, None, at);
+    }
+    if let Some(at) = echo.read_at {
+        climb(workspace, user_id, id, DeliveryStatus::Read, None, at);
+    }
+    if echo.status == DeliveryStatus::Failed {
+        let now = workspace.now;
+        climb(
+            workspace,
+            user_id,
+            id,
+            DeliveryStatus::Failed,
+            echo.status_reason.clone(),
+            now,
+        );
+    }
+    if let Some(at) = echo.edited_at {
+        edit(workspace, user_id, id, &echo.content, at);
+    }
+    for reaction in &echo.reactions {
+        react(workspace, user_id, id, reaction.clone());
+    }
+    if let Some(at) = echo.deleted_at {
+        delete(workspace, user_id, id, at);
+    }
 }
 
 /// The platform told of the message before it answered the send: one message must remain, the one that was queued.
-fn drop_echo(workspace: &mut Workspace, user_id: UserId, echo: MessageId) {
-    let Some(message) = workspace.messages.remove(&echo) else {
-        return;
-    };
+fn drop_echo(workspace: &mut Workspace, user_id: UserId, echo: MessageId) -> Option<Message> {
+    let message = workspace.messages.remove(&echo)?;
     workspace.dirty.messages.remove(&echo);
     if !workspace.dirty.messages_new.remove(&echo) {
         workspace.dirty.messages_removed.insert(echo);
@@ -239,6 +271,7 @@ fn drop_echo(workspace: &mut Workspace, user_id: UserId, echo: MessageId) {
             message_id: echo,
         },
     );
+    Some(message)
 }
 
 pub(super) fn retry(
