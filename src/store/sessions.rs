@@ -179,7 +179,7 @@ impl Store {
                 .query_one(
                     "WITH family AS (SELECT session_id FROM refresh_tokens WHERE token_hash = $1), \
                  revoked AS (UPDATE refresh_tokens t SET revoked_at = $2, replacement = NULL FROM family f \
-                     WHERE t.session_id = f.session_id AND t.revoked_at IS NULL) \
+                     WHERE t.session_id = f.session_id AND t.revoked_at IS NULL RETURNING 1) \
                  SELECT session_id, (SELECT count(*) FROM revoked) FROM family",
                     &[&token_hash.as_slice(), &self.now()],
                 )

@@ -115,3 +115,33 @@ fn many_tabs_that_refresh_at_once_get_one_pair() {
         bed
     });
 }
+
+/// A hash that no other round uses.
+fn hash(round: u8, token: u8) -> [u8; 32] {
+    let mut hash = [token; 32];
+    hash[0] = round;
+    hash
+}
+
+#[test]
+fn a_sign_out_that_races_a_refresh_still_ends_the_session() {
+    on_real(|bed| async move {
+        let user = bed.user("anna").await;
+        for round in 0..60 {
+            let session = SessionId::generate(bed.clock.now());
+            let named = |number: u8| NewRefreshToken {
+                token_hash: hash(round, number),
+                ..token(&bed, user.id, session, number)
+            };
+            bed.store.start_session(&named(1)).await.unwrap();
+            let next = named(2);
+            let refresh = bed.store.rotate_session(hash(round, 1), &next, b"", GRACE);
+            let sign_out = bed.store.end_session_by_token(hash(round, 1));
+            let (refreshed, ended) = tokio::join!(refresh, sign_out);
+            assert_eq!(ended.unwrap(), Some(session));
+            let refreshed = refreshed.unwrap();
+            assert!(!bed.store.session_is_live(session).await.unwrap(), "{refreshed:?}");
+        }
+        bed
+    });
+}
