@@ -7,6 +7,9 @@ use std::time::Duration;
 use actix::{Actor, Addr, Context, Handler, Message};
 use tokio::sync::oneshot;
 
+/// How long a command that must not be lost waits before it tries a full mailbox again.
+const INSIST_PAUSE: Duration = Duration::from_millis(50);
+
 /// Why a command did not get an answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum CallError {
@@ -98,6 +101,21 @@ impl<A: Receiver> Mailbox<A> {
             actix::prelude::SendError::Full(_) => CallError::Full,
             actix::prelude::SendError::Closed(_) => CallError::Gone,
         })
+    }
+
+    /// Puts a command that must not be lost into the mailbox, as soon as there is a place, without waiting here. For rare
+    /// commands, or ones whose number is bounded elsewhere: each waits in a task of its own. One for an actor that ends is
+    /// dropped.
+    pub fn insist(&self, command: impl Fn() -> A::Command + 'static) {
+        if self.tell(command()) != Err(CallError::Full) {
+            return;
+        }
+        let mailbox = self.clone();
+        actix_rt::spawn(async move {
+            while mailbox.tell(command()) == Err(CallError::Full) {
+                tokio::time::sleep(INSIST_PAUSE).await;
+            }
+        });
     }
 
     /// Commands that wait.

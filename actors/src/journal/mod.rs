@@ -187,7 +187,7 @@ fn settle(
                 if is_repeat {
                     hub.found(entry.clone());
                 } else {
-                    hub.enqueue(entry.clone());
+                    hub.enqueue(entry);
                 }
             }
         }

@@ -4,7 +4,6 @@ use std::collections::HashMap;
 use std::hash::Hash;
 use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, PoisonError, RwLock, Weak};
-use std::time::Duration;
 
 use actix_rt::Arbiter;
 
@@ -24,7 +23,6 @@ use crate::supervise::Children;
 
 /// Entries of each small cache. A full cache is emptied: filling it again costs one read each.
 const CACHED: usize = 100_000;
-const ENQUEUE_AGAIN: Duration = Duration::from_millis(50);
 
 /// What the tree is made of.
 pub struct TreeParts {
@@ -131,21 +129,10 @@ impl Hub {
     }
 
     /// Hands a committed entry to the outbox. One that restarts reads it from storage.
-    pub(crate) fn enqueue(self: &Hub, entry: OutboxEntry) {
-        let Some(outbox) = self.outboxes.find(&0) else { return };
-        if outbox.tell(outbox::Command::Enqueue {
-            entry: Box::new(entry.clone()),
-        }) == Err(CallError::Full)
-        {
-            actix_rt::spawn(async move {
-                // The number of these tasks is bounded by the number of entries, and that by the outbox's capacity.
-                while outbox.tell(outbox::Command::Enqueue {
-                    entry: Box::new(entry.clone()),
-                }) == Err(CallError::Full)
-                {
-                    tokio::time::sleep(ENQUEUE_AGAIN).await;
-                }
-            });
+    pub(crate) fn enqueue(&self, entry: &OutboxEntry) {
+        if let Some(outbox) = self.outboxes.find(&0) {
+            let entry = Box::new(entry.clone());
+            outbox.insist(move || outbox::Command::Enqueue { entry: entry.clone() });
         }
     }
 

@@ -344,10 +344,8 @@ impl Tree {
     /// The account, or its credentials, were changed by somebody else than its connection.
     pub fn reload_account(&self, account_id: AccountId) {
         self.hub.connections.reset(&account_id);
-        if let Some(connection) = self.hub.connections.find(&account_id)
-            && connection.tell(connection::Command::Reload).is_err()
-        {
-            tracing::warn!(%account_id, "a connection was too busy to be told of its account's change");
+        if let Some(connection) = self.hub.connections.find(&account_id) {
+            connection.insist(|| connection::Command::Reload);
         }
     }
 
@@ -383,10 +381,8 @@ impl Tree {
 
     /// A signed-in session is over: its sockets are ended.
     pub fn end_session(&self, user_id: UserId, session_id: SessionId) {
-        if let Some(session) = self.hub.sessions.find(&user_id)
-            && session.tell(session::Command::EndSession { session_id }).is_err()
-        {
-            tracing::warn!(%user_id, "a session was too busy to be told of a sign-out");
+        if let Some(session) = self.hub.sessions.find(&user_id) {
+            session.insist(move || session::Command::EndSession { session_id });
         }
     }
 
