@@ -15,8 +15,6 @@ const RETENTION: Duration = Duration::from_secs(3_600);
 
 /// What can be asked of the scheduler.
 pub enum Command {
-    /// Delete now what has outlived its retention.
-    Retain,
     /// End.
     Stop,
 }
@@ -69,7 +67,6 @@ impl Handler<Letter<Command>> for Scheduler {
 
     fn handle(&mut self, letter: Letter<Command>, context: &mut Self::Context) {
         match letter.open() {
-            Command::Retain => self.retain(context),
             Command::Stop => context.stop(),
         }
     }

@@ -120,11 +120,6 @@ impl<S: ChildSpec> Children<S> {
         answer(receiver, START_PATIENCE).await.unwrap_or_default()
     }
 
-    /// Every running child.
-    pub fn running(&self) -> Vec<(S::Key, Mailbox<S::Child>)> {
-        self.directory.all()
-    }
-
     /// Number of running children.
     pub fn count(&self) -> usize {
         self.directory.count()
@@ -188,21 +183,6 @@ impl<S: ChildSpec> Directory<S> {
             .write()
             .unwrap_or_else(PoisonError::into_inner)
             .remove(key);
-    }
-
-    fn all(&self) -> Vec<(S::Key, Mailbox<S::Child>)> {
-        let shards = self
-            .shards
-            .iter()
-            .map(|shard| shard.read().unwrap_or_else(PoisonError::into_inner));
-        shards
-            .flat_map(|shard| {
-                shard
-                    .iter()
-                    .map(|(key, mailbox)| (key.clone(), mailbox.clone()))
-                    .collect::<Vec<_>>()
-            })
-            .collect()
     }
 
     fn count(&self) -> usize {
