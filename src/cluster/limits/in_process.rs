@@ -82,6 +82,11 @@ impl InProcessLimiter {
         }
     }
 
+    /// The counter of a key that came when the table was full. '/' begins no key of the gate, so it is nobody's own.
+    fn shared_counter(&self, key: &str) -> String {
+        format!("/{}", self.hasher.hash_one(key) % SHARED_COUNTERS)
+    }
+
     /// Counts one request.
     pub fn decide(&self, class: LimitClass, key: &str) -> Decision {
         let class = match class {
@@ -91,8 +96,7 @@ impl InProcessLimiter {
         let key = if class.keyed.len() < class.max_keys {
             key.to_owned()
         } else {
-            // '/' begins no key of the gate, so a shared counter is nobody's own.
-            format!("/{}", self.hasher.hash_one(key) % SHARED_COUNTERS)
+            self.shared_counter(key)
         };
         let interval = WINDOW / class.limit;
         match class.keyed.check_key(&key) {
@@ -180,10 +184,24 @@ mod tests {
     #[test]
     fn a_flood_of_keys_is_counted_together() {
         let limiter = InProcessLimiter::with_max_keys(QUOTAS, 10);
-        for address in 0..100_000 {
+        for address in 0..20_000 {
+            limiter.decide(LimitClass::Standard, &format!("address:{address}"));
+        }
+        assert!(limiter.standard.keyed.len() <= 10 + usize::try_from(SHARED_COUNTERS).unwrap());
+
+        for address in 0..10 {
             limiter.decide(LimitClass::Strict, &format!("address:{address}"));
         }
-        assert!(limiter.strict.keyed.len() <= 10 + usize::try_from(SHARED_COUNTERS).unwrap());
-        assert!(!limiter.decide(LimitClass::Strict, "address:100000").allowed);
+        // More new addresses than one counter lets through, all of them on one counter.
+        let counter = limiter.shared_counter("late:0");
+        let mut together = (0..)
+            .map(|address| format!("late:{address}"))
+            .filter(|key| limiter.shared_counter(key) == counter);
+        let refused = together
+            .by_ref()
+            .take(100)
+            .filter(|key| !limiter.decide(LimitClass::Strict, key).allowed)
+            .count();
+        assert!(refused > 0, "100 new addresses on one counter passed the limit of 20");
     }
 }
