@@ -13,7 +13,7 @@ use actix::{Actor, ActorContext, ActorFutureExt, AsyncContext, Context, Handler,
 use tokio::sync::oneshot;
 
 use crate::clock;
-use crate::domain::{Append, Appended, Change, InboundEvent, InboundKind};
+use crate::domain::{Append, Appended, Change, InboundEvent, InboundKind, LinkStep};
 use crate::ids::{AccountId, ConversationId, ExternalId, UserId};
 use crate::journal;
 use crate::mailbox::{Blame, Letter, Receiver};
@@ -54,6 +54,8 @@ pub enum Command {
     Inbound {
         user_id: UserId,
         events: Vec<InboundEvent>,
+        /// For what came over a live link.
+        link: Option<LinkStep>,
         blame: Blame,
         reply: Reply,
     },
@@ -137,10 +139,11 @@ impl Handler<Letter<Command>> for Conversation {
             Command::Inbound {
                 user_id,
                 events,
+                link,
                 blame,
                 reply,
             } => {
-                blame.during(|| self.inbound(user_id, events, reply, context));
+                blame.during(|| self.inbound(user_id, events, link, reply, context));
             }
             Command::Act { append, reply } => self.commit(append, Vec::new(), reply, context),
             Command::Stop => context.stop(),
@@ -149,7 +152,14 @@ impl Handler<Letter<Command>> for Conversation {
 }
 
 impl Conversation {
-    fn inbound(&mut self, user_id: UserId, events: Vec<InboundEvent>, reply: Reply, context: &mut Context<Self>) {
+    fn inbound(
+        &mut self,
+        user_id: UserId,
+        events: Vec<InboundEvent>,
+        link: Option<LinkStep>,
+        reply: Reply,
+        context: &mut Context<Self>,
+    ) {
         let mut durable = Vec::with_capacity(events.len());
         let mut messages = Vec::new();
         for event in events {
@@ -168,14 +178,16 @@ impl Conversation {
                 }
             }
         }
-        if durable.is_empty() {
-            let _ = reply.send(Ok(Appended::default()));
-            return;
-        }
-        let change = Change::Inbound {
-            account_id: self.key.account_id,
-            conversation: self.key.external_id.clone(),
-            events: durable,
+        let account_id = self.key.account_id;
+        let change = match link {
+            Some(link) if durable.is_empty() && !link.remember.is_empty() => Change::Remember { account_id, link },
+            _ if durable.is_empty() => return drop(reply.send(Ok(Appended::default()))),
+            link => Change::Inbound {
+                account_id,
+                conversation: self.key.external_id.clone(),
+                events: durable,
+                link,
+            },
         };
         self.commit(Append { user_id, change }, messages, reply, context);
     }

@@ -9,6 +9,7 @@ pub mod conversation;
 pub mod domain;
 pub mod ids;
 pub mod journal;
+pub mod leases;
 pub mod mailbox;
 pub mod outbox;
 pub mod ports;

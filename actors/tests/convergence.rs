@@ -107,6 +107,7 @@ fn outcome(events: &[InboundEvent], copies: usize) -> (String, i32) {
                 account_id: account.id,
                 conversation: chat.clone(),
                 events: vec![event.clone()],
+                link: None,
             };
             store
                 .apply(&Append {
@@ -246,6 +247,7 @@ fn outcome_of_send(steps: &[Option<InboundEvent>]) -> String {
         account_id: account.id,
         conversation: chat.clone(),
         events: vec![event],
+        link: None,
     };
     apply(inbound(message_event("chat", "before")));
     let conversation_id = store.rows(|rows| *rows.workspace.conversations.keys().next().unwrap());

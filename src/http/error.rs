@@ -290,8 +290,8 @@ impl From<Refusal> for ApiError {
                 "Only a failed message, or one of unknown fate, can be tried again.",
             ),
             Refusal::Settled => Self::conflict("SETTLED", "The message went out already."),
-            // Only what a platform reports can be parked: no request of a person meets this.
-            Refusal::TooManyParked => Self::busy(),
+            // Only what a platform reports can be parked or fenced: no request of a person meets these.
+            Refusal::TooManyParked | Refusal::LeaseLost => Self::busy(),
         }
     }
 }

@@ -35,7 +35,7 @@ pub struct NewAccount {
 macro_rules! account_columns {
     () => {
         "a.id, a.user_id, a.platform, a.platform_user_id, a.platform_username, a.is_active, a.state, a.state_reason, \
-         a.created_at, a.updated_at"
+         a.state_until, a.created_at, a.updated_at"
     };
 }
 pub(super) use account_columns;
@@ -51,16 +51,17 @@ pub(super) fn account(row: &Row) -> Result<Account, StoreError> {
         is_active: read(row, 5)?,
         state: read_name(row, 6, AccountState::from_name)?,
         state_reason: read(row, 7)?,
+        state_until: read(row, 8)?,
         credentials: Credentials::default(),
-        created_at: read(row, 8)?,
-        updated_at: read(row, 9)?,
+        created_at: read(row, 9)?,
+        updated_at: read(row, 10)?,
     })
 }
 
 /// An account with its credentials opened, which follow its other columns.
 fn opened_account(row: &Row, vault: &Vault) -> Result<Account, StoreError> {
     let mut account = account(row)?;
-    if let Some(sealed) = read::<Option<&[u8]>>(row, 10)? {
+    if let Some(sealed) = read::<Option<&[u8]>>(row, 11)? {
         account.credentials = CREDENTIALS.open_json(vault, account.id.0.as_bytes(), sealed)?;
     }
     Ok(account)
@@ -74,11 +75,11 @@ const UPSERT: &str = concat!(
     "INSERT INTO connected_accounts AS a (id, user_id, platform, platform_user_id, platform_username, credentials, \
      is_active, state, state_reason, created_at, updated_at) VALUES ($1, $2, $3, $4, $5, $6, true, $7, NULL, $8, $8) \
      ON CONFLICT (id) DO UPDATE SET platform_username = excluded.platform_username, credentials = \
-     excluded.credentials, is_active = true, state = excluded.state, state_reason = NULL, \
+     excluded.credentials, is_active = true, state = excluded.state, state_reason = NULL, state_until = NULL, \
      updated_at = excluded.updated_at WHERE a.user_id = excluded.user_id RETURNING ",
     account_columns!()
 );
-const DISCONNECT: &str = "UPDATE connected_accounts SET is_active = false, state = 'disabled', state_reason = NULL, \
+const DISCONNECT: &str = "UPDATE connected_accounts SET is_active = false, state = 'disabled', state_reason = NULL, state_until = NULL, \
     credentials = NULL, updated_at = $3 WHERE id = $2 AND user_id = $1 AND is_active";
 const OWNED: &str = "SELECT FROM connected_accounts WHERE id = $2 AND user_id = $1";
 

@@ -9,7 +9,7 @@ use uuid::Uuid;
 
 use super::Store;
 use super::errors::{read, read_name};
-use super::sealing::{CONTENT, MEDIA_URL};
+use super::sealing::{ATTACHMENTS, CONTENT, MEDIA_URL};
 use crate::vault::Vault;
 
 /// Which messages of a conversation are wanted.
@@ -37,7 +37,7 @@ macro_rules! message_columns {
     () => {
         "m.id, m.conversation_id, m.platform_message_id, m.sender_id, m.sender_name, m.content, m.message_type, \
          m.media_url, m.reply_to, m.is_outgoing, m.is_read, m.status, m.status_reason, m.sent_at, m.delivered_at, \
-         m.read_at, m.edited_at, m.deleted_at, m.created_at, r.actors, r.emojis, r.active, r.times"
+         m.read_at, m.edited_at, m.deleted_at, m.created_at, m.attachments, r.actors, r.emojis, r.active, r.times"
     };
 }
 pub(super) use message_columns;
@@ -55,13 +55,17 @@ macro_rules! join_reactions {
 pub(super) use join_reactions;
 
 /// Number of columns of a message.
-const COLUMNS: usize = 23;
+const COLUMNS: usize = 24;
 
 pub(super) fn message(row: &Row, vault: &Vault) -> Result<Message, StoreError> {
     let id: Uuid = read(row, 0)?;
     let media_url = read::<Option<&[u8]>>(row, 7)?
         .map(|sealed| MEDIA_URL.open_text(vault, id.as_bytes(), sealed))
         .transpose()?;
+    let attachments = read::<Option<&[u8]>>(row, 19)?
+        .map(|sealed| ATTACHMENTS.open_json(vault, id.as_bytes(), sealed))
+        .transpose()?
+        .unwrap_or_default();
     Ok(Message {
         id: MessageId(id),
         conversation_id: ConversationId(read(row, 1)?),
@@ -71,6 +75,7 @@ pub(super) fn message(row: &Row, vault: &Vault) -> Result<Message, StoreError> {
         content: CONTENT.open_text(vault, id.as_bytes(), read(row, 5)?)?,
         kind: read_name(row, 6, MessageKind::from_name)?,
         media_url,
+        attachments,
         reply_to: read::<Option<&str>>(row, 8)?.map(ExternalId::from),
         is_outgoing: read(row, 9)?,
         is_read: read(row, 10)?,
@@ -87,11 +92,11 @@ pub(super) fn message(row: &Row, vault: &Vault) -> Result<Message, StoreError> {
 }
 
 fn reactions(row: &Row) -> Result<Vec<Reaction>, StoreError> {
-    let Some(actors) = read::<Option<Vec<String>>>(row, 19)? else {
+    let Some(actors) = read::<Option<Vec<String>>>(row, 20)? else {
         return Ok(Vec::new());
     };
-    let (emojis, active) = (read::<Vec<String>>(row, 20)?, read::<Vec<bool>>(row, 21)?);
-    let times: Vec<OffsetDateTime> = read(row, 22)?;
+    let (emojis, active) = (read::<Vec<String>>(row, 21)?, read::<Vec<bool>>(row, 22)?);
+    let times: Vec<OffsetDateTime> = read(row, 23)?;
     let rest = emojis.into_iter().zip(active).zip(times);
     Ok(actors
         .into_iter()

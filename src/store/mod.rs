@@ -14,6 +14,7 @@ mod health;
 mod idempotency;
 mod inspect;
 mod journal;
+mod links;
 mod messages;
 mod migrations;
 mod outbox;

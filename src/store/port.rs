@@ -1,9 +1,15 @@
 //! Storage as the actors see it.
 
+use std::time::Duration;
+
 use async_trait::async_trait;
 use hub_actors::domain::{Account, Append, Appended, OutboxEntry};
-use hub_actors::ports::{self, AppendError, ConversationHead, QuarantinedDelivery, StoreError, StreamPage, StreamRead};
-use hub_actors::{AccountId, ConversationId, OutboxId, PlatformId, UserId};
+use hub_actors::ports::{
+    self, AppendError, ConversationHead, Lease, LinkMemory, NewLink, QuarantinedDelivery, StoreError, StreamPage,
+    StreamRead,
+};
+use hub_actors::{AccountId, ConversationId, ExternalId, OutboxId, PlatformId, UserId};
+use uuid::Uuid;
 
 use super::Store;
 
@@ -39,6 +45,39 @@ impl ports::Store for Store {
 
     async fn retain(&self) -> Result<u64, StoreError> {
         self.delete_outlived().await
+    }
+
+    async fn lease_accounts(
+        &self,
+        owner: Uuid,
+        platforms: &[PlatformId],
+        length: Duration,
+    ) -> Result<Vec<Lease>, StoreError> {
+        self.renew_leases(owner, platforms, length).await
+    }
+
+    async fn release_leases(&self, owner: Uuid, only: Option<AccountId>) -> Result<(), StoreError> {
+        self.delete_leases(owner, only).await
+    }
+
+    async fn link_memory(&self, account_id: AccountId) -> Result<LinkMemory, StoreError> {
+        self.read_link_memory(account_id).await
+    }
+
+    async fn forget_link(&self, account_id: AccountId) -> Result<(), StoreError> {
+        self.delete_link_memory(account_id).await
+    }
+
+    async fn link_account(&self, link: NewLink) -> Result<Account, StoreError> {
+        self.create_link(link).await
+    }
+
+    async fn chats_of(
+        &self,
+        account_id: AccountId,
+        messages: &[ExternalId],
+    ) -> Result<Vec<(ExternalId, ExternalId)>, StoreError> {
+        self.chats_of_messages(account_id, messages).await
     }
 
     fn epoch(&self) -> &str {

@@ -10,7 +10,8 @@ use super::Store;
 use super::errors::read;
 use super::pool::STATEMENT_TIMEOUT;
 use super::sealing::{
-    ANSWER, CONTENT, CREDENTIALS, EDIT, EVENT, MEDIA_URL, OUTBOX, PARKED, QUARANTINE, REPLACEMENT, SealedColumn,
+    ANSWER, ATTACHMENTS, CONTENT, CREDENTIALS, EDIT, EVENT, LINK_MEMORY, MEDIA_URL, OUTBOX, PARKED, QUARANTINE,
+    REPLACEMENT, SealedColumn,
 };
 
 /// How a table with a sealed column is walked through: in the order of its key, which is a UUID and perhaps a second part
@@ -56,10 +57,11 @@ macro_rules! walk {
 }
 
 /// Every sealed column.
-const WALKS: [Walk; 10] = [
+const WALKS: [Walk; 12] = [
     walk!(CREDENTIALS, "connected_accounts", "credentials"),
     walk!(CONTENT, "messages", "content"),
     walk!(MEDIA_URL, "messages", "media_url"),
+    walk!(ATTACHMENTS, "messages", "attachments"),
     walk!(PARKED, "parked_events", "payload"),
     walk!(OUTBOX, "outbox", "payload"),
     walk!(QUARANTINE, "quarantine", "body"),
@@ -72,6 +74,10 @@ const WALKS: [Walk; 10] = [
         after: "(t.message_id, t.edited_at) > ($1, $2::text::timestamptz)", order: "t.message_id, t.edited_at",
         row: "uuid_send(t.message_id) || int8send((extract(epoch FROM t.edited_at) * 1000000)::bigint)",
         same: "t.message_id = v.first AND t.edited_at = v.second::timestamptz"),
+    walk!(LINK_MEMORY, "", "link_memory", "value", key: "t.account_id", "t.name",
+        after: "(t.account_id, t.name) > ($1, $2::text)", order: "t.account_id, t.name",
+        row: "uuid_send(t.account_id) || convert_to(t.name, 'UTF8')",
+        same: "t.account_id = v.first AND t.name = v.second"),
     walk!(ANSWER, "", "idempotency_keys", "answer", key: "t.user_id", "t.key",
         after: "(t.user_id, t.key) > ($1, $2::text)", order: "t.user_id, t.key",
         row: "uuid_send(t.user_id) || convert_to(t.key, 'UTF8')",

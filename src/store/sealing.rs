@@ -22,6 +22,8 @@ const fn sealed(table: &'static str, column: &'static str) -> SealedColumn {
 pub(super) const CREDENTIALS: SealedColumn = sealed("connected_accounts", "credentials");
 pub(super) const CONTENT: SealedColumn = sealed("messages", "content");
 pub(super) const MEDIA_URL: SealedColumn = sealed("messages", "media_url");
+pub(super) const ATTACHMENTS: SealedColumn = sealed("messages", "attachments");
+pub(super) const LINK_MEMORY: SealedColumn = sealed("link_memory", "value");
 pub(super) const EDIT: SealedColumn = sealed("message_edits", "content");
 pub(super) const PARKED: SealedColumn = sealed("parked_events", "payload");
 pub(super) const EVENT: SealedColumn = sealed("events", "payload");
@@ -93,4 +95,9 @@ pub(super) fn edit_row(message_id: Uuid, at: OffsetDateTime) -> [u8; 24] {
 /// The row key of an idempotency key: its user's UUID, then the key's text.
 pub(super) fn idempotency_row(user_id: Uuid, key: &str) -> Vec<u8> {
     [user_id.as_bytes(), key.as_bytes()].concat()
+}
+
+/// The row key of a remembered value: its account's UUID, then its name.
+pub(super) fn memory_row(account_id: Uuid, name: &str) -> Vec<u8> {
+    [account_id.as_bytes(), name.as_bytes()].concat()
 }

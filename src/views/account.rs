@@ -33,12 +33,18 @@ pub struct AccountView<'a> {
     is_active: bool,
     #[serde(rename = "isActive")]
     is_active_camel: bool,
-    /// `connecting`, `live`, `catching_up`, `backoff`, `needs_login`, `failed` or `disabled`.
+    /// `connecting`, `live`, `catching_up`, `backoff`, `flood_wait`, `needs_login`, `revoked`, `failed` or `disabled`.
     state: &'static str,
     /// Why it is in that state, in words for the person.
     state_reason: Option<&'a str>,
     #[serde(rename = "stateReason")]
     state_reason_camel: Option<&'a str>,
+    /// Until when it lasts, where that is known.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    state_until: Option<Timestamp>,
+    #[serde(rename = "stateUntil")]
+    #[schema(value_type = Option<String>, format = DateTime)]
+    state_until_camel: Option<Timestamp>,
     #[schema(value_type = String, format = DateTime)]
     created_at: Timestamp,
     #[serde(rename = "createdAt")]
@@ -67,6 +73,8 @@ pub fn account(account: &Account) -> AccountView<'_> {
         state: account.state.as_str(),
         state_reason: account.state_reason.as_deref(),
         state_reason_camel: account.state_reason.as_deref(),
+        state_until: account.state_until.map(Timestamp),
+        state_until_camel: account.state_until.map(Timestamp),
         created_at: Timestamp(account.created_at),
         created_at_camel: Timestamp(account.created_at),
         updated_at: Timestamp(account.updated_at),

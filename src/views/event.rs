@@ -135,6 +135,7 @@ fn event_data(event: &Event, with_conversation: bool) -> (&'static str, EventDat
         EventKind::MessageReceived {
             message: new,
             conversation: chat,
+            is_history,
         } => {
             let data = NewMessageData {
                 message: message(new),
@@ -142,7 +143,9 @@ fn event_data(event: &Event, with_conversation: bool) -> (&'static str, EventDat
                 client_id: None,
                 timestamp,
             };
-            ("new_message", EventData::New(data))
+            // A page that knows nothing of old messages must not announce them.
+            let name = if *is_history { "message_history" } else { "new_message" };
+            (name, EventData::New(data))
         }
         EventKind::MessageQueued {
             message: new,

@@ -211,6 +211,7 @@ mod tests {
             kind: EventKind::MessageReceived {
                 message: Box::new(message),
                 conversation: Box::new(chat),
+                is_history: false,
             },
             at: AT,
         }

@@ -6,6 +6,7 @@ use serde::{Serialize, Serializer};
 use utoipa::ToSchema;
 
 use super::Timestamp;
+use super::attachment::{AttachmentView, Attachments, MediaUrl};
 
 /// A message.
 #[derive(Clone, Copy, Debug, Serialize, ToSchema)]
@@ -35,9 +36,14 @@ pub struct MessageView<'a> {
     message_type: &'static str,
     #[serde(rename = "messageType")]
     message_type_camel: &'static str,
-    media_url: Option<&'a str>,
+    /// Where the file, or the first of several, can be fetched.
+    #[schema(value_type = Option<String>)]
+    media_url: Option<MediaUrl<'a>>,
     #[serde(rename = "mediaUrl")]
-    media_url_camel: Option<&'a str>,
+    #[schema(value_type = Option<String>)]
+    media_url_camel: Option<MediaUrl<'a>>,
+    #[schema(value_type = Vec<AttachmentView>)]
+    attachments: Attachments<'a>,
     /// The platform's id of the message that this one answers.
     #[schema(value_type = Option<String>)]
     reply_to: Option<&'a ExternalId>,
@@ -128,8 +134,9 @@ pub fn message(message: &Message) -> MessageView<'_> {
         content: &message.content,
         message_type: message.kind.as_str(),
         message_type_camel: message.kind.as_str(),
-        media_url: message.media_url.as_deref(),
-        media_url_camel: message.media_url.as_deref(),
+        media_url: MediaUrl::of(message),
+        media_url_camel: MediaUrl::of(message),
+        attachments: Attachments(message),
         reply_to: message.reply_to.as_ref(),
         reply_to_camel: message.reply_to.as_ref(),
         is_outgoing: message.is_outgoing,

@@ -6,6 +6,7 @@
 //! depending on the page.
 
 mod account;
+mod attachment;
 mod conversation;
 mod event;
 pub mod frames;
@@ -67,6 +68,7 @@ pub(crate) mod samples {
             content: "hello \u{1f600}".to_owned(),
             kind: MessageKind::Text,
             media_url: None,
+            attachments: Vec::new(),
             reply_to: None,
             is_outgoing: false,
             is_read: false,
@@ -111,6 +113,7 @@ pub(crate) mod samples {
             is_active: true,
             state: AccountState::Live,
             state_reason: None,
+            state_until: None,
             credentials,
             created_at: AT,
             updated_at: AT,

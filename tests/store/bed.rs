@@ -246,9 +246,11 @@ pub fn message(external_id: &str, at: OffsetDateTime) -> InboundKind {
         text: format!("text of {external_id}"),
         kind: MessageKind::Text,
         media_url: None,
+        attachments: Vec::new(),
         reply_to: None,
         is_outgoing: false,
         is_read: false,
+        is_history: false,
         sent_at: at,
     }))
 }
@@ -270,5 +272,6 @@ pub fn inbound(account: &Account, chat: &str, events: Vec<InboundKind>) -> Chang
         account_id: account.id,
         conversation: ExternalId::from(chat),
         events,
+        link: None,
     }
 }

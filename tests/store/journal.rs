@@ -74,7 +74,10 @@ fn a_message_comes_in_once_with_all_that_hangs_on_it() {
             [["message_received", "message_edited"].as_slice(), &added].concat()
         );
         let page = bed.stream(user.id).await;
-        let EventKind::MessageReceived { message, conversation } = &page.events[0].kind else {
+        let EventKind::MessageReceived {
+            message, conversation, ..
+        } = &page.events[0].kind
+        else {
             panic!("{:?}", page.events[0]);
         };
         assert_eq!((message.id, conversation.id), (stored.id, chat.id));
@@ -196,6 +199,7 @@ fn the_state_of_an_account_is_stored() {
             account_id: account.id,
             state: AccountState::Backoff,
             reason: Some("the platform is away".to_owned()),
+            until: None,
         };
         assert_eq!(bed.commit(user.id, change.clone()).await.unwrap().events.len(), 1);
         assert_eq!(bed.commit(user.id, change.clone()).await.unwrap().events.len(), 0);

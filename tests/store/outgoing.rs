@@ -245,9 +245,11 @@ fn an_echo_that_came_before_the_answer_becomes_the_message() {
             text: "hello".to_owned(),
             kind: MessageKind::Text,
             media_url: None,
+            attachments: Vec::new(),
             reply_to: None,
             is_outgoing: true,
             is_read: true,
+            is_history: false,
             sent_at: now,
         }));
         let liked = InboundKind::Reaction {

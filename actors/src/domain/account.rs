@@ -19,8 +19,12 @@ pub enum AccountState {
     CatchingUp,
     /// The link broke and is tried again by itself.
     Backoff,
+    /// The platform asked the account to wait.
+    FloodWait,
     /// The platform does not accept the credentials any more: the person has to link again.
     NeedsLogin,
+    /// The person ended the session on the platform's own device list: as `NeedsLogin`.
+    Revoked,
     /// The link crashed too often and is stopped until the person tries again.
     Failed,
     /// The person disconnected the account.
@@ -35,10 +39,17 @@ impl AccountState {
             Self::Live => "live",
             Self::CatchingUp => "catching_up",
             Self::Backoff => "backoff",
+            Self::FloodWait => "flood_wait",
             Self::NeedsLogin => "needs_login",
+            Self::Revoked => "revoked",
             Self::Failed => "failed",
             Self::Disabled => "disabled",
         }
+    }
+
+    /// True when only the person can make the link work again.
+    pub fn waits_for_person(self) -> bool {
+        matches!(self, Self::NeedsLogin | Self::Revoked | Self::Disabled)
     }
 
     /// The state of that name.
@@ -48,7 +59,9 @@ impl AccountState {
             Self::Live,
             Self::CatchingUp,
             Self::Backoff,
+            Self::FloodWait,
             Self::NeedsLogin,
+            Self::Revoked,
             Self::Failed,
             Self::Disabled,
         ]
@@ -90,6 +103,9 @@ pub struct Account {
     pub state: AccountState,
     /// Why it is in that state, in words for the person.
     pub state_reason: Option<String>,
+    /// Until when it lasts, where that is known.
+    #[serde(default)]
+    pub state_until: Option<OffsetDateTime>,
     /// Left out of events and of every answer.
     #[serde(skip)]
     pub credentials: Credentials,

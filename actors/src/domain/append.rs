@@ -5,7 +5,7 @@ use time::OffsetDateTime;
 use super::account::AccountState;
 use super::conversation::Conversation;
 use super::event::Event;
-use super::inbound::InboundEvent;
+use super::inbound::{InboundEvent, InboundKind};
 use super::message::{Message, MessageKind};
 use super::outbound::{OutboxEntry, Receipt};
 use super::workspace::Needs;
@@ -26,7 +26,11 @@ pub enum Change {
         account_id: AccountId,
         conversation: ExternalId,
         events: Vec<InboundEvent>,
+        /// For what came over a live link.
+        link: Option<LinkStep>,
     },
+    /// A live link moves on without a message.
+    Remember { account_id: AccountId, link: LinkStep },
     /// The person sends a message: message, outbox entry and event in one.
     Queue(Box<NewMessage>),
     /// A try is about to be made on a platform that has no key: stored first, so that a crash shows as `unknown`.
@@ -56,7 +60,20 @@ pub enum Change {
         account_id: AccountId,
         state: AccountState,
         reason: Option<String>,
+        /// Until when it lasts, where that is known.
+        until: Option<OffsetDateTime>,
     },
+}
+
+/// Changes to what a live link remembers: a new value, or none to forget the name.
+pub type Remember = Vec<(String, Option<Vec<u8>>)>;
+
+/// A step of a live link: refused as a whole when its owner is not the newest.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct LinkStep {
+    /// The epoch of the owner's lease.
+    pub epoch: i64,
+    pub remember: Remember,
 }
 
 /// A message that the person wants to send. All ids are chosen by the caller, so that a repeated append is the same.
@@ -128,6 +145,8 @@ pub enum Refusal {
     NoAccount,
     #[error("the account is disconnected")]
     AccountDisconnected,
+    #[error("another hub owns the link of this account now")]
+    LeaseLost,
     #[error("there is no such conversation")]
     NoConversation,
     #[error("there is no such message")]
@@ -151,8 +170,22 @@ impl Append {
                 account_id,
                 conversation,
                 events,
+                link,
             } => {
                 needs.accounts.insert(*account_id);
+                if link.is_some() {
+                    needs.leases.insert(*account_id);
+                }
+                for event in events {
+                    if let InboundKind::SeenUpTo { by_peer, .. } = event.kind {
+                        let seen = if by_peer {
+                            &mut needs.unseen_chats
+                        } else {
+                            &mut needs.unread_chats
+                        };
+                        seen.insert((*account_id, conversation.clone()));
+                    }
+                }
                 needs.external_conversations.insert((*account_id, conversation.clone()));
                 needs.external_messages.extend(
                     events
@@ -160,6 +193,10 @@ impl Append {
                         .filter_map(|event| event.kind.message())
                         .map(|message| (*account_id, conversation.clone(), message.clone())),
                 );
+            }
+            Change::Remember { account_id, .. } => {
+                needs.accounts.insert(*account_id);
+                needs.leases.insert(*account_id);
             }
             Change::Queue(new) => {
                 needs.conversations.insert(new.conversation_id);

@@ -28,6 +28,9 @@ pub enum EventKind {
     MessageReceived {
         message: Box<Message>,
         conversation: Box<Conversation>,
+        /// From before the account was linked, or older than what the hub had: to be shown, not announced.
+        #[serde(default)]
+        is_history: bool,
     },
     /// A message was accepted by this hub and is queued. `client_id` is the sender's own id for it.
     MessageQueued {

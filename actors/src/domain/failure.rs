@@ -32,6 +32,8 @@ pub enum FailureClass {
 pub enum SendFailure {
     /// No connection could be made.
     Unreachable,
+    /// The account's link is not open at the moment.
+    NotConnected,
     /// The connection broke or timed out after the request was written.
     AnswerLost,
     /// The platform failed on its side (5xx).
@@ -64,6 +66,11 @@ impl SendFailure {
                 FailureClass::Transient,
                 Certainty::NotSent,
                 "The platform could not be reached",
+            ),
+            Self::NotConnected => (
+                FailureClass::Transient,
+                Certainty::NotSent,
+                "The account is not connected at the moment",
             ),
             Self::AnswerLost => (
                 FailureClass::Transient,

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 
 use super::conversation::ConversationProfile;
-use super::message::{DeliveryStatus, MessageKind};
+use super::message::{Attachment, DeliveryStatus, MessageKind};
 use crate::ids::ExternalId;
 
 /// One thing that happened in one chat of an account.
@@ -46,6 +46,13 @@ pub enum InboundKind {
         reason: Option<String>,
         at: OffsetDateTime,
     },
+    /// Everything up to this message was seen: what came in, by the person on another device; with `by_peer`, what the
+    /// person sent, by the other side.
+    SeenUpTo {
+        message: ExternalId,
+        by_peer: bool,
+        at: OffsetDateTime,
+    },
     /// Somebody is writing. Shown to who is online, never stored.
     Typing {
         actor_id: String,
@@ -64,11 +71,16 @@ pub struct InboundMessage {
     pub text: String,
     pub kind: MessageKind,
     pub media_url: Option<String>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub attachments: Vec<Attachment>,
     pub reply_to: Option<ExternalId>,
     /// True for the person's own message.
     pub is_outgoing: bool,
     /// True when the platform says that the person has seen it already.
     pub is_read: bool,
+    /// True for a message from before the account was linked, or from before the hub's oldest: shown, not announced.
+    #[serde(default)]
+    pub is_history: bool,
     pub sent_at: OffsetDateTime,
 }
 
@@ -80,7 +92,8 @@ impl InboundKind {
             Self::Edited { message, .. }
             | Self::Deleted { message, .. }
             | Self::Reaction { message, .. }
-            | Self::Receipt { message, .. } => Some(message),
+            | Self::Receipt { message, .. }
+            | Self::SeenUpTo { message, .. } => Some(message),
             Self::Typing { .. } | Self::Profile => None,
         }
     }

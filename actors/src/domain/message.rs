@@ -126,6 +126,39 @@ pub struct Edit {
     pub content: String,
 }
 
+/// A file that belongs to a message. The bytes stay on the platform until somebody looks at them.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Attachment {
+    pub kind: AttachmentKind,
+    pub mime: Option<String>,
+    pub name: Option<String>,
+    /// In bytes.
+    pub size: Option<u64>,
+    /// Of sound and video, in seconds.
+    pub duration: Option<u32>,
+    /// In pixels.
+    pub width: Option<u32>,
+    /// In pixels.
+    pub height: Option<u32>,
+    /// A small JPEG, at most 20 KiB.
+    pub thumbnail: Option<Vec<u8>>,
+    /// Where the platform keeps it. Only its adapter understands it; never given to a client.
+    pub locator: String,
+}
+
+/// What a file is to a person.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum AttachmentKind {
+    Photo,
+    Video,
+    Voice,
+    Audio,
+    Sticker,
+    #[default]
+    Document,
+}
+
 /// A message of a conversation, its content opened.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Message {
@@ -138,6 +171,9 @@ pub struct Message {
     pub content: String,
     pub kind: MessageKind,
     pub media_url: Option<String>,
+    /// Added after the first release, so older events lack it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub attachments: Vec<Attachment>,
     /// The platform's id of the message that this one answers.
     pub reply_to: Option<ExternalId>,
     pub is_outgoing: bool,

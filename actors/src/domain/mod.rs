@@ -14,12 +14,12 @@ mod outbound;
 mod workspace;
 
 pub use account::{Account, AccountState, Credentials};
-pub use append::{Append, Appended, Change, Idempotency, NewMessage, Queued, Refusal, SendReport};
+pub use append::{Append, Appended, Change, Idempotency, LinkStep, NewMessage, Queued, Refusal, Remember, SendReport};
 pub use apply::apply;
 pub use conversation::{Conversation, ConversationProfile};
 pub use event::{Event, EventKind, StreamPosition};
 pub use failure::{Certainty, FailureClass, SendError, SendFailure};
 pub use inbound::{InboundEvent, InboundKind, InboundMessage};
-pub use message::{DeliveryStatus, Edit, Message, MessageKind, Reaction};
+pub use message::{Attachment, AttachmentKind, DeliveryStatus, Edit, Message, MessageKind, Reaction};
 pub use outbound::{OutboundAction, OutboxEntry, OutboxState, Receipt};
 pub use workspace::{Dirty, IdempotencyRecord, Needs, ParkedEvent, UnreadMessage, Workspace};

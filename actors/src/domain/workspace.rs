@@ -36,6 +36,12 @@ pub struct Needs {
     pub idempotency: BTreeSet<(UserId, String)>,
     /// The newest 1,000 unread incoming messages of these conversations.
     pub unread: BTreeSet<ConversationId>,
+    /// The same for chats named by the platform.
+    pub unread_chats: BTreeSet<(AccountId, ExternalId)>,
+    /// The newest 1,000 own messages of these chats that the other side has not seen.
+    pub unseen_chats: BTreeSet<(AccountId, ExternalId)>,
+    /// The epochs of the leases of these accounts.
+    pub leases: BTreeSet<AccountId>,
 }
 
 /// An event that came before its message.
@@ -54,6 +60,7 @@ pub struct ParkedEvent {
 pub struct UnreadMessage {
     pub id: MessageId,
     pub external_id: Option<ExternalId>,
+    pub sent_at: OffsetDateTime,
 }
 
 /// A stored idempotency key.
@@ -69,6 +76,10 @@ pub struct Dirty {
     /// Conversations in which every incoming message stored before this batch becomes read. Saved first.
     pub read_conversations: BTreeSet<ConversationId>,
     pub accounts: BTreeSet<AccountId>,
+    /// What live links remember: a new value, or none to delete it.
+    pub remembered: BTreeMap<(AccountId, String), Option<Vec<u8>>>,
+    /// Messages that become read, without loading them.
+    pub read_messages: BTreeSet<MessageId>,
     pub conversations_new: BTreeSet<ConversationId>,
     pub conversations: BTreeSet<ConversationId>,
     pub messages_new: BTreeSet<MessageId>,
@@ -97,6 +108,8 @@ pub struct Workspace {
     /// The last number given out in each user's stream. A user who does not exist is absent.
     pub streams: HashMap<UserId, Seq>,
     pub accounts: HashMap<AccountId, Account>,
+    /// The epochs of leases.
+    pub leases: HashMap<AccountId, i64>,
     pub conversations: HashMap<ConversationId, Conversation>,
     pub conversation_ids: HashMap<(AccountId, ExternalId), ConversationId>,
     pub messages: HashMap<MessageId, Message>,
@@ -116,6 +129,7 @@ impl Workspace {
             now,
             streams: HashMap::new(),
             accounts: HashMap::new(),
+            leases: HashMap::new(),
             conversations: HashMap::new(),
             conversation_ids: HashMap::new(),
             messages: HashMap::new(),

@@ -18,6 +18,8 @@ use crate::tree::Hub;
 
 /// Longer than any adapter's own limit: reached only when the connection itself is stuck.
 const SEND_PATIENCE: Duration = Duration::from_secs(150);
+/// How long an account without a link is left alone, unless its link opens before.
+const NOT_CONNECTED_PAUSE: Duration = Duration::from_secs(60);
 const BACKOFF: Backoff = Backoff::new(Duration::from_secs(1), Duration::from_secs(300));
 const STORE_BACKOFF: Backoff = Backoff::new(Duration::from_millis(200), Duration::from_secs(10));
 
@@ -115,6 +117,13 @@ fn judge(
             // Not before the platform says, later and later when it says so again, and never all at the same moment.
             let until = now + after + BACKOFF.delay(attempt);
             (SendReport::Again { due_at: until, reason }, Some(until))
+        }
+        FailureClass::Transient if error.failure == SendFailure::NotConnected => {
+            // Woken when the link is open again, so nothing is lost by waiting long.
+            (
+                SendReport::Again { due_at: now, reason },
+                Some(now + NOT_CONNECTED_PAUSE),
+            )
         }
         FailureClass::Transient => (
             SendReport::Again {

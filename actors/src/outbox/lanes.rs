@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use time::OffsetDateTime;
 
 use crate::domain::OutboxEntry;
-use crate::ids::{ConversationId, MessageId, OutboxId, Seq};
+use crate::ids::{AccountId, ConversationId, MessageId, OutboxId, Seq};
 
 #[derive(Default)]
 struct Lane {
@@ -143,6 +143,22 @@ impl Lanes {
         due
     }
 
+    /// Wakes the lanes of an account that sleep longer than their own entry asks.
+    pub(super) fn wake(&mut self, account_id: AccountId, now: OffsetDateTime) {
+        let is_held = |id: &ConversationId| {
+            let first = self.lanes.get(id).and_then(|lane| lane.entries.values().next());
+            first.is_some_and(|entry| entry.account_id == account_id && entry.due_at <= now)
+        };
+        let held: Vec<_> = self.sleeping.iter().filter(|(_, id)| is_held(id)).copied().collect();
+        for (until, id) in held {
+            self.sleeping.remove(&(until, id));
+            if let Some(lane) = self.lanes.get_mut(&id) {
+                lane.sleeps_until = None;
+                self.idle.insert(id);
+            }
+        }
+    }
+
     /// When the next lane wakes.
     pub(super) fn next_due(&self) -> Option<OffsetDateTime> {
         self.sleeping.first().map(|(until, _)| *until)
@@ -153,7 +169,7 @@ impl Lanes {
 mod tests {
     use super::*;
     use crate::domain::{OutboundAction, OutboxState};
-    use crate::ids::{AccountId, ExternalId, UserId};
+    use crate::ids::{ExternalId, UserId};
 
     const START: OffsetDateTime = OffsetDateTime::UNIX_EPOCH;
 

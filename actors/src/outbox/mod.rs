@@ -49,6 +49,8 @@ pub enum Command {
         only_if_waiting: bool,
         reply: oneshot::Sender<Box<Message>>,
     },
+    /// The account's link is open: what waited for it goes out.
+    Connected { account_id: AccountId },
     /// End once the tries under way have ended; start no other.
     Stop,
 }
@@ -146,6 +148,11 @@ impl Handler<Letter<Command>> for Outbox {
                 if !only_if_waiting || self.lanes.holds(conversation_id, message_id) {
                     self.watch(message_id, reply);
                 }
+            }
+            Command::Connected { account_id } => {
+                self.parked.remove(&account_id);
+                self.lanes.wake(account_id, self.hub.clock.now());
+                self.start_ready(context);
             }
             Command::Stop => {
                 self.is_stopping = true;

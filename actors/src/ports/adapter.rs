@@ -7,6 +7,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use time::OffsetDateTime;
 
+use super::link::LiveAdapter;
 use crate::domain::{Account, InboundEvent, OutboundAction, Receipt, SendError};
 use crate::ids::{ExternalId, OutboxId, PlatformId};
 
@@ -105,6 +106,12 @@ pub trait Adapter: Send + Sync + 'static {
     /// Says what is known of the message's fate; the outbox decides what follows.
     async fn send(&self, account: &Account, outbound: &Outbound) -> Result<Receipt, SendError>;
 
+    /// The platform's other side, when it holds its accounts open instead of being called. Sends and typing then go
+    /// through the open link.
+    fn live(&self) -> Option<&dyn LiveAdapter> {
+        None
+    }
+
     /// Tells the platform that the person is writing. Lost without a word when it fails: it is a courtesy.
     async fn typing(&self, account: &Account, notice: &TypingNotice);
 }
@@ -117,6 +124,12 @@ impl Adapters {
     /// The given platforms.
     pub fn new(adapters: impl IntoIterator<Item = (PlatformId, Arc<dyn Adapter>)>) -> Self {
         Self(Arc::new(adapters.into_iter().collect()))
+    }
+
+    /// The platforms whose accounts are held open.
+    pub fn live(&self) -> Vec<PlatformId> {
+        let live = self.0.iter().filter(|(_, adapter)| adapter.live().is_some());
+        live.map(|(platform, _)| platform.clone()).collect()
     }
 
     /// The adapter of that name; none for an account whose platform has been switched off.

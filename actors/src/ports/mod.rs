@@ -4,10 +4,16 @@
 
 mod adapter;
 mod fanout;
+mod link;
 mod store;
 
 pub use adapter::{Adapter, Adapters, Capabilities, Delivery, Outbound, ReceiveError, SendKey, TypingNotice};
 pub use fanout::{Bus, Encoder, Frames, NoBus, SocketOutlet, UnreadCounts};
+pub use link::{
+    FeedError, HistoryRequest, Lease, Link, LinkBatch, LinkEnd, LinkFeed, LinkMemory, LinkStart, LinkState,
+    LiveAdapter, LoginAnswer, LoginAttempt, LoginDone, LoginError, LoginRequest, LoginStep, MediaRequest, MediaStream,
+    OpenLink,
+};
 pub use store::{
-    AppendError, ConversationHead, QuarantinedDelivery, Store, StoreError, StreamPage, StreamRead, StreamState,
+    AppendError, ConversationHead, NewLink, QuarantinedDelivery, Store, StoreError, StreamPage, StreamRead, StreamState,
 };

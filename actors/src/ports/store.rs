@@ -1,7 +1,11 @@
 //! Storage, as the tree needs it.
 
-use async_trait::async_trait;
+use std::time::Duration;
 
+use async_trait::async_trait;
+use uuid::Uuid;
+
+use super::link::{Lease, LinkMemory};
 use crate::domain::{Account, Append, Appended, Event, OutboxEntry, Refusal};
 use crate::ids::{AccountId, ConversationId, ExternalId, OutboxId, PlatformId, Seq, UserId};
 
@@ -89,6 +93,17 @@ pub struct QuarantinedDelivery {
     pub body: bytes::Bytes,
 }
 
+/// An account that a person has just logged in to.
+#[derive(Clone, Debug)]
+pub struct NewLink {
+    pub user_id: UserId,
+    pub platform: PlatformId,
+    /// The account's id on the platform.
+    pub external_id: ExternalId,
+    pub name: Option<String>,
+    pub memory: LinkMemory,
+}
+
 /// Storage.
 #[async_trait]
 pub trait Store: Send + Sync + 'static {
@@ -118,6 +133,36 @@ pub trait Store: Send + Sync + 'static {
     /// Deletes what has outlived its retention: old events, parked events, idempotency keys, expired tokens, OAuth
     /// states, usage logs. Returns the number of rows.
     async fn retain(&self) -> Result<u64, StoreError>;
+
+    /// Renews the leases that `owner` holds, and takes those of active accounts of these platforms that nobody holds any
+    /// more, in one statement. Returns all that it holds now, for the next `length`. Accounts that wait for their person are
+    /// left out.
+    async fn lease_accounts(
+        &self,
+        owner: Uuid,
+        platforms: &[PlatformId],
+        length: Duration,
+    ) -> Result<Vec<Lease>, StoreError>;
+
+    /// Gives up what `owner` holds, so that another hub need not wait: all, or one account's.
+    async fn release_leases(&self, owner: Uuid, only: Option<AccountId>) -> Result<(), StoreError>;
+
+    /// What the account's link remembers, opened.
+    async fn link_memory(&self, account_id: AccountId) -> Result<LinkMemory, StoreError>;
+
+    /// Erases what the account's link remembers.
+    async fn forget_link(&self, account_id: AccountId) -> Result<(), StoreError>;
+
+    /// Links an account whose login has succeeded. One that the user had linked before keeps its id, its conversations
+    /// and whatever the new memory does not name.
+    async fn link_account(&self, link: NewLink) -> Result<Account, StoreError>;
+
+    /// The chats of the account in which these messages are known, as (message, chat).
+    async fn chats_of(
+        &self,
+        account_id: AccountId,
+        messages: &[ExternalId],
+    ) -> Result<Vec<(ExternalId, ExternalId)>, StoreError>;
 
     /// One life of the database; see [`crate::domain::StreamPosition`].
     fn epoch(&self) -> &str;

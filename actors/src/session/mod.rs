@@ -330,7 +330,9 @@ impl Session {
         let mut changed = false;
         for event in events {
             match &event.kind {
-                EventKind::MessageReceived { message, conversation } if !message.is_read => {
+                EventKind::MessageReceived {
+                    message, conversation, ..
+                } if !message.is_read => {
                     changed = true;
                     match &mut self.unread {
                         Some(counts) => *counts.entry(conversation.platform.clone()).or_default() += 1,

@@ -4,8 +4,11 @@ use std::collections::HashMap;
 use std::hash::Hash;
 use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, PoisonError, RwLock, Weak};
+use std::time::Duration;
 
 use actix_rt::Arbiter;
+use time::OffsetDateTime;
+use uuid::Uuid;
 
 use super::TreeSettings;
 use crate::clock::Clock;
@@ -14,6 +17,7 @@ use crate::conversation::ConversationSpec;
 use crate::domain::{AccountState, Append, Appended, Change, Event, OutboxEntry};
 use crate::ids::{AccountId, ConversationId, PlatformId, UserId};
 use crate::journal::{self, JournalSpec, ReaderSpec};
+use crate::leases::{LeasesSpec, new_owner};
 use crate::mailbox::CallError;
 use crate::outbox::{self, OutboxSpec};
 use crate::ports::{Adapters, AppendError, Bus, ConversationHead, Encoder, Store, StoreError};
@@ -49,6 +53,9 @@ pub struct Hub {
     pub(crate) sessions: Children<SessionSpec>,
     pub(crate) outboxes: Children<OutboxSpec>,
     pub(crate) schedulers: Children<SchedulerSpec>,
+    pub(crate) leases: Children<LeasesSpec>,
+    /// The name under which this hub holds leases.
+    pub(crate) owner: Uuid,
     /// Entries in the outbox's memory, for the bound at which sends are refused.
     pub(crate) outbox_depth: AtomicUsize,
     heads: Cache<ConversationId, Arc<ConversationHead>>,
@@ -67,7 +74,8 @@ impl Hub {
             sessions,
             outboxes,
             schedulers,
-        ] = [(); 7].map(|()| handles());
+            leases,
+        ] = [(); 8].map(|()| handles());
         Arc::new_cyclic(|hub: &Weak<Self>| Self {
             journals: Children::start(JournalSpec { hub: hub.clone() }, journals),
             readers: Children::start(ReaderSpec { hub: hub.clone() }, readers),
@@ -76,6 +84,8 @@ impl Hub {
             sessions: Children::start(SessionSpec { hub: hub.clone() }, sessions),
             outboxes: Children::start(OutboxSpec { hub: hub.clone() }, outboxes),
             schedulers: Children::start(SchedulerSpec { hub: hub.clone() }, schedulers),
+            leases: Children::start(LeasesSpec { hub: hub.clone() }, leases),
+            owner: new_owner(),
             settings: parts.settings,
             clock: parts.clock,
             store: parts.store,
@@ -99,6 +109,17 @@ impl Hub {
             reason = "a child is built only while its tree lives; a panic here ends the child alone"
         )]
         hub.upgrade().expect("the tree outlives its children")
+    }
+
+    /// So that another hub need not wait until they run out.
+    pub(super) async fn give_up_leases(&self, patience: Duration) {
+        if !self.adapters.live().is_empty() {
+            match tokio::time::timeout(patience, self.store.release_leases(self.owner, None)).await {
+                Ok(Ok(())) => {}
+                Ok(Err(error)) => tracing::warn!(%error, "leases could not be given up; they run out"),
+                Err(_) => tracing::warn!("leases could not be given up in time; they run out"),
+            }
+        }
     }
 
     pub(super) fn stop_arbiters(&self) {
@@ -133,6 +154,13 @@ impl Hub {
         if let Some(outbox) = self.outboxes.find(&0) {
             let entry = Box::new(entry.clone());
             outbox.insist(move || outbox::Command::Enqueue { entry: entry.clone() });
+        }
+    }
+
+    /// Tells the outbox that an account's link is open again.
+    pub(crate) fn connected(&self, account_id: AccountId) {
+        if let Some(outbox) = self.outboxes.find(&0) {
+            outbox.insist(move || outbox::Command::Connected { account_id });
         }
     }
 
@@ -174,10 +202,23 @@ impl Hub {
         state: AccountState,
         reason: Option<String>,
     ) -> Result<Appended, AppendError> {
+        self.set_account_state_until(user_id, account_id, state, reason, None)
+            .await
+    }
+
+    pub(crate) async fn set_account_state_until(
+        &self,
+        user_id: UserId,
+        account_id: AccountId,
+        state: AccountState,
+        reason: Option<String>,
+        until: Option<OffsetDateTime>,
+    ) -> Result<Appended, AppendError> {
         let change = Change::AccountState {
             account_id,
             state,
             reason,
+            until,
         };
         journal::append(self, Append { user_id, change }).await
     }

@@ -3,6 +3,7 @@
 //! What it may not know: SQL, HTTP, platforms by name.
 
 mod hub;
+mod links;
 mod settings;
 
 use std::sync::Arc;
@@ -107,6 +108,7 @@ impl Tree {
         hub.readers.get(&0).await?;
         hub.outboxes.get(&0).await?;
         hub.schedulers.get(&0).await?;
+        hub.leases.get(&0).await?;
         Ok(Self { hub })
     }
 
@@ -121,9 +123,11 @@ impl Tree {
         let hub = &self.hub;
         hub.sessions.stop(patience / 8).await;
         hub.outboxes.stop(patience / 2).await;
+        hub.leases.stop(patience / 8).await;
         hub.connections.stop(patience / 8).await;
         hub.conversations.stop(patience / 8).await;
         hub.journals.stop(patience / 4).await;
+        hub.give_up_leases(patience / 8).await;
         hub.readers.stop(patience / 8).await;
         hub.schedulers.stop(patience / 8).await;
         hub.stop_arbiters();
@@ -404,6 +408,7 @@ impl Tree {
         nodes.extend(hub.sessions.nodes().await);
         nodes.extend(hub.outboxes.nodes().await);
         nodes.extend(hub.schedulers.nodes().await);
+        nodes.extend(hub.leases.nodes().await);
         nodes
     }
 

@@ -13,14 +13,15 @@ use hub_actors::domain::{
     UnreadMessage, Workspace, apply,
 };
 use hub_actors::ports::{
-    Adapter, Adapters, AppendError, Capabilities, ConversationHead, Delivery, Encoder, Frames, NoBus, Outbound,
-    QuarantinedDelivery, ReceiveError, SendKey, SocketOutlet, Store, StoreError, StreamPage, StreamRead, StreamState,
-    TypingNotice, UnreadCounts,
+    Adapter, Adapters, AppendError, Capabilities, ConversationHead, Delivery, Encoder, Frames, Lease, LinkMemory,
+    NewLink, NoBus, Outbound, QuarantinedDelivery, ReceiveError, SendKey, SocketOutlet, Store, StoreError, StreamPage,
+    StreamRead, StreamState, TypingNotice, UnreadCounts,
 };
 use hub_actors::session::CloseReason;
 use hub_actors::tree::{Tree, TreeParts, TreeSettings};
 use hub_actors::{AccountId, Clock, ConversationId, ExternalId, OutboxId, PlatformId, Seq, UserId};
 use time::OffsetDateTime;
+use uuid::Uuid;
 
 pub const START: OffsetDateTime = OffsetDateTime::UNIX_EPOCH;
 
@@ -49,6 +50,7 @@ impl MemoryStore {
             is_active: true,
             state: AccountState::Live,
             state_reason: None,
+            state_until: None,
             credentials: Credentials::default(),
             created_at: START,
             updated_at: START,
@@ -89,6 +91,7 @@ fn apply_one(rows: &mut Rows, append: &Append) -> Result<Appended, AppendError> 
         let unread = unread.iter().map(|message| UnreadMessage {
             id: message.id,
             external_id: message.external_id.clone(),
+            sent_at: message.sent_at,
         });
         let unread = unread.collect();
         workspace.unread.insert(*conversation_id, unread);
@@ -183,6 +186,47 @@ impl Store for MemoryStore {
 
     async fn retain(&self) -> Result<u64, StoreError> {
         Ok(0)
+    }
+
+    async fn lease_accounts(
+        &self,
+        _owner: Uuid,
+        _platforms: &[PlatformId],
+        _length: Duration,
+    ) -> Result<Vec<Lease>, StoreError> {
+        Ok(self.rows(|rows| {
+            let leases = rows.workspace.leases.iter();
+            leases
+                .map(|(account_id, epoch)| Lease {
+                    account_id: *account_id,
+                    epoch: *epoch,
+                })
+                .collect()
+        }))
+    }
+
+    async fn release_leases(&self, _owner: Uuid, _only: Option<AccountId>) -> Result<(), StoreError> {
+        Ok(())
+    }
+
+    async fn link_memory(&self, _account_id: AccountId) -> Result<LinkMemory, StoreError> {
+        Ok(LinkMemory::new())
+    }
+
+    async fn forget_link(&self, _account_id: AccountId) -> Result<(), StoreError> {
+        Ok(())
+    }
+
+    async fn link_account(&self, _link: NewLink) -> Result<Account, StoreError> {
+        Err(StoreError::Failed("nobody logs in here".to_owned()))
+    }
+
+    async fn chats_of(
+        &self,
+        _account_id: AccountId,
+        _messages: &[ExternalId],
+    ) -> Result<Vec<(ExternalId, ExternalId)>, StoreError> {
+        Ok(Vec::new())
     }
 
     fn epoch(&self) -> &'static str {
@@ -289,9 +333,11 @@ pub fn message_event(chat: &str, id: &str) -> InboundEvent {
             text: id.to_owned(),
             kind: MessageKind::Text,
             media_url: None,
+            attachments: Vec::new(),
             reply_to: None,
             is_outgoing: false,
             is_read: false,
+            is_history: false,
             sent_at: START,
         })),
     }

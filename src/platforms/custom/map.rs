@@ -130,9 +130,11 @@ fn message(fields: Fields<'_>, defaults: &Defaults<'_>, is_outgoing: bool) -> Re
         text: text.to_owned(),
         kind,
         media_url,
+        attachments: Vec::new(),
         reply_to: message.optional_id("message.replyTo")?.map(ExternalId::from),
         is_outgoing,
         is_read: message.flag("message.isRead")?,
+        is_history: false,
         sent_at: message.time("message.sentAt", defaults.signed_at, defaults.received_at)?,
     })))
 }

@@ -1,5 +1,7 @@
 //! Loads what a batch's rules will look at.
 
+use std::collections::BTreeSet;
+
 use hub_actors::domain::{IdempotencyRecord, Needs, ParkedEvent, UnreadMessage, Workspace};
 use hub_actors::ports::StoreError;
 use hub_actors::{AccountId, ConversationId, ExternalId, MessageId, OutboxId, Seq, UserId};
@@ -88,17 +90,32 @@ const OUTBOX_ENTRIES: &str = concat!(
      CROSS JOIN LATERAL (SELECT n.platform_conversation_id FROM conversations n WHERE n.id = o.conversation_id LIMIT 1) c"
 );
 
-const UNREAD: &str = "SELECT q.id, m.id, m.platform_message_id FROM unnest($1::uuid[]) AS q(id) \
+/// Of conversations by their own ids, and of chats.
+const UNREAD: &str = "SELECT q.id, m.id, m.platform_message_id, m.sent_at \
+    FROM (SELECT unnest($1::uuid[]) AS id UNION SELECT n.id FROM unnest($2::uuid[], $3::text[]) AS a(account_id, chat) \
+        JOIN conversations n ON n.account_id = a.account_id AND n.platform_conversation_id = a.chat) q \
     CROSS JOIN LATERAL (SELECT n.id, n.platform_message_id, n.sent_at FROM messages n \
         WHERE n.conversation_id = q.id AND NOT n.is_read AND NOT n.is_outgoing \
         ORDER BY n.sent_at DESC, n.id DESC LIMIT 1000) m ORDER BY q.id, m.sent_at DESC, m.id DESC";
+
+const UNSEEN: &str = concat!(
+    "SELECT ",
+    message_columns!(),
+    " FROM unnest($1::uuid[], $2::text[]) AS q(account_id, chat) CROSS JOIN LATERAL (SELECT n.id FROM conversations n \
+         WHERE n.account_id = q.account_id AND n.platform_conversation_id = q.chat LIMIT 1) c \
+     CROSS JOIN LATERAL (SELECT * FROM messages n WHERE n.conversation_id = c.id AND n.is_outgoing \
+         AND n.status IN ('sent', 'delivered') ORDER BY n.sent_at DESC, n.id DESC LIMIT 1000) m",
+    join_reactions!()
+);
+
+const LEASES: &str = "SELECT account_id, epoch FROM account_leases WHERE account_id = ANY($1::uuid[])";
 
 const IDEMPOTENCY: &str = "SELECT k.user_id, k.key, k.fingerprint, k.message_id \
     FROM unnest($1::uuid[], $2::text[]) AS q(user_id, key) CROSS JOIN LATERAL (SELECT * FROM idempotency_keys n \
         WHERE n.user_id = q.user_id AND n.key = q.key LIMIT 1) k";
 
 /// All statements of this file, to be prepared.
-pub(super) const STATEMENTS: [&str; 10] = [
+pub(super) const STATEMENTS: [&str; 12] = [
     USERS,
     ACCOUNTS,
     CONVERSATIONS,
@@ -109,6 +126,8 @@ pub(super) const STATEMENTS: [&str; 10] = [
     OUTBOX_ENTRIES,
     UNREAD,
     IDEMPOTENCY,
+    UNSEEN,
+    LEASES,
 ];
 
 /// Begins the transaction, locks the users and fills the workspace, in one round trip.
@@ -130,7 +149,12 @@ pub(super) async fn load(
     for row in loaded.conversations.iter().chain(&loaded.external_conversations) {
         workspace.add_conversation(conversation(row)?);
     }
-    for row in loaded.messages.iter().chain(&loaded.external_messages) {
+    for row in loaded
+        .messages
+        .iter()
+        .chain(&loaded.external_messages)
+        .chain(&loaded.unseen)
+    {
         workspace.add_message(message(row, vault)?);
     }
     for row in &loaded.parked {
@@ -145,7 +169,11 @@ pub(super) async fn load(
         messages.push(UnreadMessage {
             id: MessageId(read(row, 1)?),
             external_id: read::<Option<&str>>(row, 2)?.map(ExternalId::from),
+            sent_at: read(row, 3)?,
         });
+    }
+    for row in &loaded.leases {
+        workspace.leases.insert(AccountId(read(row, 0)?), read(row, 1)?);
     }
     for row in &loaded.idempotency {
         let record = IdempotencyRecord {
@@ -184,6 +212,9 @@ struct Keys<'n> {
     outbox: Vec<Uuid>,
     outbox_messages: Vec<Uuid>,
     unread: Vec<Uuid>,
+    unread_chats: (Vec<Uuid>, Vec<&'n str>),
+    unseen_chats: (Vec<Uuid>, Vec<&'n str>),
+    leases: Vec<Uuid>,
     idempotency: (Vec<Uuid>, Vec<&'n str>),
 }
 
@@ -199,20 +230,22 @@ struct Loaded {
     outbox: Vec<Row>,
     unread: Vec<Row>,
     idempotency: Vec<Row>,
+    unseen: Vec<Row>,
+    leases: Vec<Row>,
 }
 
 impl<'n> Keys<'n> {
     fn of(needs: &'n Needs) -> Self {
         let external = &needs.external_messages;
+        let chats = |chats: &'n BTreeSet<(AccountId, ExternalId)>| {
+            let pairs = chats.iter().map(|(account, chat)| (account.0, chat.as_str()));
+            pairs.unzip()
+        };
         Self {
             users: needs.users.iter().map(|UserId(id)| *id).collect(),
             accounts: needs.accounts.iter().map(|AccountId(id)| *id).collect(),
             conversations: needs.conversations.iter().map(|ConversationId(id)| *id).collect(),
-            external_conversations: needs
-                .external_conversations
-                .iter()
-                .map(|(account, chat)| (account.0, chat.as_str()))
-                .unzip(),
+            external_conversations: chats(&needs.external_conversations),
             messages: needs.messages.iter().map(|MessageId(id)| *id).collect(),
             external_messages: (
                 external.iter().map(|(account, _, _)| account.0).collect(),
@@ -223,6 +256,9 @@ impl<'n> Keys<'n> {
             // The entry of every message that is named: a repeated append finds what the first one left in the outbox.
             outbox_messages: needs.outbox_of_messages.union(&needs.messages).map(|id| id.0).collect(),
             unread: needs.unread.iter().map(|ConversationId(id)| *id).collect(),
+            unread_chats: chats(&needs.unread_chats),
+            unseen_chats: chats(&needs.unseen_chats),
+            leases: needs.leases.iter().map(|AccountId(id)| *id).collect(),
             idempotency: needs
                 .idempotency
                 .iter()
@@ -244,6 +280,7 @@ impl<'n> Keys<'n> {
         let (external_conversations, messages) = (ask(EXTERNAL_CONVERSATIONS)?, ask(MESSAGES)?);
         let (external_messages, parked) = (ask(EXTERNAL_MESSAGES)?, ask(PARKED_EVENTS)?);
         let (outbox, unread, idempotency) = (ask(OUTBOX_ENTRIES)?, ask(UNREAD)?, ask(IDEMPOTENCY)?);
+        let (unseen, leases) = (ask(UNSEEN)?, ask(LEASES)?);
         Ok(async move {
             let (repeats, repeat_keys) = &self.idempotency;
             let (accounts_of_chats, chats) = &self.external_conversations;
@@ -259,7 +296,12 @@ impl<'n> Keys<'n> {
             let by_chat: [&(dyn ToSql + Sync); 2] = [accounts_of_chats, chats];
             let ids_of_messages: [&(dyn ToSql + Sync); 3] = [&self.messages, repeats, repeat_keys];
             let ids_of_entries: [&(dyn ToSql + Sync); 4] = [&self.outbox, &self.outbox_messages, repeats, repeat_keys];
-            let ids_of_unread: [&(dyn ToSql + Sync); 1] = [&self.unread];
+            let (unread_accounts, unread_chats) = &self.unread_chats;
+            let (unseen_accounts, unseen_chats) = &self.unseen_chats;
+            let of_unread: [&(dyn ToSql + Sync); 3] = [&self.unread, unread_accounts, unread_chats];
+            let of_unseen: [&(dyn ToSql + Sync); 2] = [unseen_accounts, unseen_chats];
+            let ids_of_leases: [&(dyn ToSql + Sync); 1] = [&self.leases];
+            let no_unread = self.unread.is_empty() && unread_chats.is_empty();
             // join! polls in this order, and a statement is sent when it is first polled.
             let answers = futures_util::join!(
                 connection.client().batch_execute("BEGIN"),
@@ -274,8 +316,10 @@ impl<'n> Keys<'n> {
                 external_messages.unless(external.is_empty(), &by_message),
                 parked.unless(external.is_empty(), &by_message),
                 outbox.unless(no_entry, &ids_of_entries),
-                unread.unless(self.unread.is_empty(), &ids_of_unread),
+                unread.unless(no_unread, &of_unread),
                 idempotency.unless(repeats.is_empty(), &by_repeat),
+                unseen.unless(unseen_chats.is_empty(), &of_unseen),
+                leases.unless(self.leases.is_empty(), &ids_of_leases),
             );
             answers.0?;
             Ok(Loaded {
@@ -289,6 +333,8 @@ impl<'n> Keys<'n> {
                 outbox: answers.8?,
                 unread: answers.9?,
                 idempotency: answers.10?,
+                unseen: answers.11?,
+                leases: answers.12?,
             })
         })
     }

@@ -8,13 +8,18 @@ use hub_actors::{ExternalId, Seq, UserId};
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-use crate::store::sealing::{CONTENT, EDIT, EVENT, MEDIA_URL, OUTBOX, PARKED, edit_row};
+use crate::store::sealing::{
+    ATTACHMENTS, CONTENT, EDIT, EVENT, LINK_MEMORY, MEDIA_URL, OUTBOX, PARKED, edit_row, memory_row,
+};
 use crate::vault::{Place, Vault};
 
 /// All changes of a batch. Everything that can fail on this side (sealing, encoding) has been done.
 #[derive(Default)]
 pub(super) struct Rows<'w> {
     pub read_conversations: Vec<Uuid>,
+    pub read_messages: Vec<Uuid>,
+    pub remembered: MemoryRows<'w>,
+    pub forgotten: MemoryRows<'w>,
     pub accounts: AccountRows<'w>,
     pub conversations_new: ConversationRows<'w>,
     pub conversations: ConversationRows<'w>,
@@ -40,7 +45,16 @@ pub(super) struct AccountRows<'w> {
     pub id: Vec<Uuid>,
     pub state: Vec<&'static str>,
     pub state_reason: Vec<Option<&'w str>>,
+    pub state_until: Vec<Option<OffsetDateTime>>,
     pub updated_at: Vec<OffsetDateTime>,
+}
+
+#[derive(Default)]
+pub(super) struct MemoryRows<'w> {
+    pub account_id: Vec<Uuid>,
+    pub name: Vec<&'w str>,
+    /// Empty for what is forgotten.
+    pub value: Vec<Vec<u8>>,
 }
 
 #[derive(Default)]
@@ -69,6 +83,7 @@ pub(super) struct MessageRows<'w> {
     pub content: Vec<Vec<u8>>,
     pub kind: Vec<&'static str>,
     pub media_url: Vec<Option<Vec<u8>>>,
+    pub attachments: Vec<Option<Vec<u8>>>,
     pub reply_to: Vec<Option<&'w str>>,
     pub is_outgoing: Vec<bool>,
     pub is_read: Vec<bool>,
@@ -153,6 +168,7 @@ impl<'w> Rows<'w> {
     pub fn collect(workspace: &'w Workspace, before: &HashMap<UserId, Seq>, vault: &Vault) -> Result<Self, StoreError> {
         let mut rows = Self::default();
         rows.collect_conversations(workspace);
+        rows.collect_memory(workspace, vault)?;
         rows.collect_messages(workspace, vault)?;
         rows.collect_outbox(workspace, vault)?;
         rows.collect_stream(workspace, before, vault)?;
@@ -161,6 +177,7 @@ impl<'w> Rows<'w> {
 
     fn collect_conversations(&mut self, workspace: &'w Workspace) {
         let dirty = &workspace.dirty;
+        self.read_messages = dirty.read_messages.iter().map(|id| id.0).collect();
         self.read_conversations = dirty.read_conversations.iter().map(|id| id.0).collect();
         for account in dirty.accounts.iter().filter_map(|id| workspace.accounts.get(id)) {
             self.accounts.push(account);
@@ -172,6 +189,22 @@ impl<'w> Rows<'w> {
         for conversation in dirty.conversations.iter().filter_map(find) {
             self.conversations.push(conversation);
         }
+    }
+
+    fn collect_memory(&mut self, workspace: &'w Workspace, vault: &Vault) -> Result<(), StoreError> {
+        for ((account_id, name), value) in &workspace.dirty.remembered {
+            let rows = match value {
+                Some(value) => {
+                    let sealed = LINK_MEMORY.seal(vault, &memory_row(account_id.0, name), value)?;
+                    self.remembered.value.push(sealed);
+                    &mut self.remembered
+                }
+                None => &mut self.forgotten,
+            };
+            rows.account_id.push(account_id.0);
+            rows.name.push(name);
+        }
+        Ok(())
     }
 
     fn collect_messages(&mut self, workspace: &'w Workspace, vault: &Vault) -> Result<(), StoreError> {
@@ -270,6 +303,7 @@ impl<'w> AccountRows<'w> {
         self.id.push(account.id.0);
         self.state.push(account.state.as_str());
         self.state_reason.push(account.state_reason.as_deref());
+        self.state_until.push(account.state_until);
         self.updated_at.push(account.updated_at);
     }
 }
@@ -302,6 +336,11 @@ impl<'w> MessageRows<'w> {
             .transpose()?;
         self.content.push(CONTENT.seal(vault, row, message.content.as_bytes())?);
         self.media_url.push(media_url);
+        let attachments = &message.attachments;
+        let attachments = (!attachments.is_empty())
+            .then(|| ATTACHMENTS.seal_json(vault, row, attachments))
+            .transpose()?;
+        self.attachments.push(attachments);
         self.id.push(message.id.0);
         self.conversation_id.push(message.conversation_id.0);
         self.external_id

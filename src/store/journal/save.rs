@@ -14,9 +14,16 @@ use crate::store::pool::{Connection, PATIENCE, Transaction};
 
 const READ_CONVERSATIONS: &str = "UPDATE messages SET is_read = true \
     WHERE conversation_id = ANY($1::uuid[]) AND NOT is_read AND NOT is_outgoing";
+const READ_MESSAGES: &str = "UPDATE messages SET is_read = true WHERE id = ANY($1::uuid[]) AND NOT is_read";
+const REMEMBER: &str = "INSERT INTO link_memory (account_id, name, value) \
+    SELECT * FROM unnest($1::uuid[], $2::text[], $3::bytea[]) \
+    ON CONFLICT (account_id, name) DO UPDATE SET value = excluded.value";
+const FORGET: &str = "DELETE FROM link_memory m USING unnest($1::uuid[], $2::text[]) AS v(account_id, name) \
+    WHERE m.account_id = v.account_id AND m.name = v.name";
 const UPDATE_ACCOUNTS: &str = "UPDATE connected_accounts a \
-    SET state = v.state, state_reason = v.state_reason, updated_at = v.updated_at \
-    FROM unnest($1::uuid[], $2::text[], $3::text[], $4::timestamptz[]) AS v(id, state, state_reason, updated_at) \
+    SET state = v.state, state_reason = v.state_reason, state_until = v.state_until, updated_at = v.updated_at \
+    FROM unnest($1::uuid[], $2::text[], $3::text[], $4::timestamptz[], $5::timestamptz[]) \
+    AS v(id, state, state_reason, state_until, updated_at) \
     WHERE a.id = v.id";
 const INSERT_CONVERSATIONS: &str = "INSERT INTO conversations (id, user_id, platform, account_id, \
     platform_conversation_id, participant_id, participant_name, participant_avatar_url, last_message_at, unread_count, \
@@ -33,16 +40,17 @@ const DELETE_MESSAGES: &str = "WITH reactions AS (DELETE FROM message_reactions 
     DELETE FROM messages WHERE id = ANY($1::uuid[])";
 const INSERT_MESSAGES: &str = "INSERT INTO messages (id, conversation_id, platform_message_id, sender_id, sender_name, \
     content, message_type, media_url, reply_to, is_outgoing, is_read, status, status_reason, sent_at, delivered_at, \
-    read_at, edited_at, deleted_at, created_at) SELECT * FROM unnest($1::uuid[], $2::uuid[], $3::text[], $4::text[], \
+    read_at, edited_at, deleted_at, created_at, attachments) SELECT * FROM unnest($1::uuid[], $2::uuid[], $3::text[], $4::text[], \
     $5::text[], $6::bytea[], $7::text[], $8::bytea[], $9::text[], $10::boolean[], $11::boolean[], $12::text[], \
     $13::text[], $14::timestamptz[], $15::timestamptz[], $16::timestamptz[], $17::timestamptz[], $18::timestamptz[], \
-    $19::timestamptz[])";
+    $19::timestamptz[], $20::bytea[])";
 const UPDATE_MESSAGES: &str = "UPDATE messages m SET platform_message_id = v.platform_message_id, content = v.content, \
     media_url = v.media_url, is_read = v.is_read, status = v.status, status_reason = v.status_reason, \
-    delivered_at = v.delivered_at, read_at = v.read_at, edited_at = v.edited_at, deleted_at = v.deleted_at \
+    delivered_at = v.delivered_at, read_at = v.read_at, edited_at = v.edited_at, deleted_at = v.deleted_at, \
+    attachments = v.attachments \
     FROM unnest($1::uuid[], $2::text[], $3::bytea[], $4::bytea[], $5::boolean[], $6::text[], $7::text[], \
-    $8::timestamptz[], $9::timestamptz[], $10::timestamptz[], $11::timestamptz[]) AS v(id, platform_message_id, content, \
-    media_url, is_read, status, status_reason, delivered_at, read_at, edited_at, deleted_at) WHERE m.id = v.id";
+    $8::timestamptz[], $9::timestamptz[], $10::timestamptz[], $11::timestamptz[], $12::bytea[]) AS v(id, platform_message_id, content, \
+    media_url, is_read, status, status_reason, delivered_at, read_at, edited_at, deleted_at, attachments) WHERE m.id = v.id";
 const ERASE: &str = "WITH reactions AS (DELETE FROM message_reactions WHERE message_id = ANY($1::uuid[])) \
     DELETE FROM message_edits WHERE message_id = ANY($1::uuid[])";
 const UPSERT_REACTIONS: &str = "INSERT INTO message_reactions (message_id, actor_id, emoji, is_active, reacted_at) \
@@ -215,11 +223,23 @@ fn statements<'a>(connection: &'a Connection, rows: &'a Rows<'_>) -> Result<Vec<
 fn push_conversations<'a>(pipeline: &mut Pipeline<'a>, rows: &'a Rows<'_>) -> Result<(), StoreError> {
     let read = &rows.read_conversations;
     pipeline.push(READ_CONVERSATIONS, read.is_empty(), [read])?;
+    let read = &rows.read_messages;
+    pipeline.push(READ_MESSAGES, read.is_empty(), [read])?;
+    let row = &rows.remembered;
+    pipeline.push(REMEMBER, row.name.is_empty(), [&row.account_id, &row.name, &row.value])?;
+    let row = &rows.forgotten;
+    pipeline.push(FORGET, row.name.is_empty(), [&row.account_id, &row.name])?;
     let row = &rows.accounts;
     pipeline.push(
         UPDATE_ACCOUNTS,
         row.id.is_empty(),
-        [&row.id, &row.state, &row.state_reason, &row.updated_at],
+        [
+            &row.id,
+            &row.state,
+            &row.state_reason,
+            &row.state_until,
+            &row.updated_at,
+        ],
     )?;
     let row = &rows.conversations_new;
     pipeline.push(
@@ -283,6 +303,7 @@ fn push_messages<'a>(pipeline: &mut Pipeline<'a>, rows: &'a Rows<'_>) -> Result<
             &row.edited_at,
             &row.deleted_at,
             &row.created_at,
+            &row.attachments,
         ],
     )?;
     let row = &rows.messages;
@@ -301,6 +322,7 @@ fn push_messages<'a>(pipeline: &mut Pipeline<'a>, rows: &'a Rows<'_>) -> Result<
             &row.read_at,
             &row.edited_at,
             &row.deleted_at,
+            &row.attachments,
         ],
     )?;
     pipeline.push(ERASE, rows.erased.is_empty(), [&rows.erased])?;

@@ -4,12 +4,13 @@ use std::collections::HashMap;
 
 use time::OffsetDateTime;
 
-use super::super::append::{Appended, Refusal};
+use super::super::append::{Appended, LinkStep, Refusal};
 use super::super::conversation::Conversation;
 use super::super::event::EventKind;
 use super::super::inbound::{InboundEvent, InboundKind, InboundMessage};
 use super::super::message::{DeliveryStatus, Edit, Message, Reaction};
 use super::super::workspace::{ParkedEvent, Workspace};
+use super::seen;
 use crate::ids::{AccountId, ConversationId, ExternalId, MessageId, UserId};
 
 /// Early events that may wait for one message. A platform that sends more is not telling the truth.
@@ -21,8 +22,11 @@ pub(super) fn apply_inbound(
     account_id: AccountId,
     chat: &ExternalId,
     events: &[InboundEvent],
+    link: Option<&LinkStep>,
 ) -> Result<Appended, Refusal> {
-    check(workspace, user_id, account_id, chat, events)?;
+    check_link(workspace, user_id, account_id, link)?;
+    check(workspace, account_id, chat, events)?;
+    remember(workspace, account_id, link);
     let (conversation_id, is_new) = find_or_create(workspace, user_id, account_id, chat)?;
     let mut profile_changed = false;
     let mut conversation_told = false;
@@ -36,13 +40,12 @@ pub(super) fn apply_inbound(
     Ok(Appended::default())
 }
 
-/// Everything that can be refused, before anything is changed.
-fn check(
+/// Refuses an account that is not the user's or not active, and a link whose owner has been replaced.
+pub(super) fn check_link(
     workspace: &Workspace,
     user_id: UserId,
     account_id: AccountId,
-    chat: &ExternalId,
-    events: &[InboundEvent],
+    link: Option<&LinkStep>,
 ) -> Result<(), Refusal> {
     let account = workspace
         .accounts
@@ -52,11 +55,31 @@ fn check(
     if !account.is_active {
         return Err(Refusal::AccountDisconnected);
     }
+    match link {
+        Some(link) if workspace.leases.get(&account_id) != Some(&link.epoch) => Err(Refusal::LeaseLost),
+        _ => Ok(()),
+    }
+}
+
+pub(super) fn remember(workspace: &mut Workspace, account_id: AccountId, link: Option<&LinkStep>) {
+    for (name, value) in link.map(|link| &link.remember).into_iter().flatten() {
+        let key = (account_id, name.clone());
+        workspace.dirty.remembered.insert(key, value.clone());
+    }
+}
+
+/// Everything else that can be refused, before anything is changed.
+fn check(
+    workspace: &Workspace,
+    account_id: AccountId,
+    chat: &ExternalId,
+    events: &[InboundEvent],
+) -> Result<(), Refusal> {
     let conversation_id = workspace.conversation_ids.get(&(account_id, chat.clone())).copied();
     let mut waiting: HashMap<&ExternalId, usize> = HashMap::new();
     for event in events {
         let Some(message) = event.kind.message() else { continue };
-        if matches!(event.kind, InboundKind::Message(_))
+        if matches!(event.kind, InboundKind::Message(_) | InboundKind::SeenUpTo { .. })
             || conversation_id.is_some_and(|id| is_known(workspace, id, message))
         {
             continue;
@@ -136,6 +159,11 @@ fn apply_kind(workspace: &mut Workspace, user_id: UserId, id: ConversationId, ki
     match kind {
         InboundKind::Message(message) => receive(workspace, user_id, id, message),
         InboundKind::Typing { .. } | InboundKind::Profile => false,
+        InboundKind::SeenUpTo { message, by_peer, at } if *by_peer => {
+            seen::by_peer(workspace, user_id, id, message, *at);
+            false
+        }
+        InboundKind::SeenUpTo { message, .. } => seen::by_person(workspace, user_id, id, message),
         InboundKind::Edited { message, .. }
         | InboundKind::Deleted { message, .. }
         | InboundKind::Reaction { message, .. }
@@ -198,6 +226,7 @@ fn receive(workspace: &mut Workspace, user_id: UserId, id: ConversationId, inbou
         content: inbound.text.clone(),
         kind: inbound.kind,
         media_url: inbound.media_url.clone(),
+        attachments: inbound.attachments.clone(),
         reply_to: inbound.reply_to.clone(),
         is_outgoing: inbound.is_outgoing,
         is_read: inbound.is_read || inbound.is_outgoing,
@@ -228,6 +257,7 @@ fn receive(workspace: &mut Workspace, user_id: UserId, id: ConversationId, inbou
             EventKind::MessageReceived {
                 message: Box::new(message),
                 conversation,
+                is_history: inbound.is_history,
             },
         );
     }
@@ -263,7 +293,7 @@ fn change(workspace: &mut Workspace, user_id: UserId, id: MessageId, kind: &Inbo
         InboundKind::Receipt { status, reason, at, .. } => {
             climb(workspace, user_id, id, *status, reason.clone(), *at);
         }
-        InboundKind::Message(_) | InboundKind::Typing { .. } | InboundKind::Profile => {}
+        InboundKind::Message(_) | InboundKind::SeenUpTo { .. } | InboundKind::Typing { .. } | InboundKind::Profile => {}
     }
     false
 }
@@ -306,6 +336,7 @@ pub(super) fn delete(workspace: &mut Workspace, user_id: UserId, id: MessageId, 
     if let Some(message) = workspace.message_mut(id) {
         message.content.clear();
         message.media_url = None;
+        message.attachments.clear();
         message.edited_at = None;
         message.deleted_at = Some(at);
         message.is_read = true;

@@ -6,6 +6,7 @@
 
 mod inbound;
 mod read;
+mod seen;
 mod send;
 
 use super::append::{Append, Appended, Change, Refusal};
@@ -25,7 +26,13 @@ pub fn apply(workspace: &mut Workspace, append: &Append) -> Result<Appended, Ref
             account_id,
             conversation,
             events,
-        } => inbound::apply_inbound(workspace, user_id, *account_id, conversation, events),
+            link,
+        } => inbound::apply_inbound(workspace, user_id, *account_id, conversation, events, link.as_ref()),
+        Change::Remember { account_id, link } => {
+            inbound::check_link(workspace, user_id, *account_id, Some(link))?;
+            inbound::remember(workspace, *account_id, Some(link));
+            Ok(Appended::default())
+        }
         Change::Queue(new) => send::queue(workspace, user_id, new),
         Change::SendStarted { entry } => send::started(workspace, entry),
         Change::SendEnded { entry, report } => send::ended(workspace, entry, report),
@@ -45,15 +52,17 @@ pub fn apply(workspace: &mut Workspace, append: &Append) -> Result<Appended, Ref
             account_id,
             state,
             reason,
+            until,
         } => {
             let account = workspace
                 .accounts
                 .get_mut(account_id)
                 .filter(|account| account.user_id == user_id);
             let account = account.ok_or(Refusal::NoAccount)?;
-            if account.state != *state || account.state_reason != *reason {
+            if account.state != *state || account.state_reason != *reason || account.state_until != *until {
                 account.state = *state;
                 account.state_reason.clone_from(reason);
+                account.state_until = *until;
                 account.updated_at = workspace.now;
                 workspace.dirty.accounts.insert(*account_id);
                 let account = Box::new(account.clone());

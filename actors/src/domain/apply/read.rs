@@ -103,7 +103,7 @@ fn read_mark(
     Some(Box::new(entry))
 }
 
-fn tell(workspace: &mut Workspace, user_id: UserId, id: ConversationId, read: Vec<MessageId>) -> Seq {
+pub(super) fn tell(workspace: &mut Workspace, user_id: UserId, id: ConversationId, read: Vec<MessageId>) -> Seq {
     match workspace.conversations.get(&id).cloned() {
         Some(conversation) => {
             let conversation = Box::new(conversation);

@@ -95,6 +95,7 @@ fn new_message(workspace: &Workspace, new: &NewMessage, sender_id: String) -> Me
         content: new.text.clone(),
         kind: new.kind,
         media_url: new.media_url.clone(),
+        attachments: Vec::new(),
         reply_to: new.reply_to.clone(),
         is_outgoing: true,
         is_read: true,

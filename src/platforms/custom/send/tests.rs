@@ -90,6 +90,7 @@ fn account(url: &str) -> (Account, Secret) {
         is_active: true,
         state: AccountState::Live,
         state_reason: None,
+        state_until: None,
         credentials,
         created_at: now,
         updated_at: now,

@@ -1,9 +1,15 @@
-//! One actor per linked account: it owns the link to the platform.
+//! What lives here: one actor per linked account, which owns the link to the platform.
+//! Who calls it: the tree, the outbox, the leases.
+//! What it may not know: SQL, HTTP, platforms by name.
 //!
 //! For a platform that calls us, the link is the account with its credentials, held open so that a delivery needs no
-//! database before its signature is checked. It ends when it has been idle, and is started by the next use.
+//! database before its signature is checked. It ends when it has been idle, and is started by the next use. For a
+//! platform whose accounts are held open, it is a live link, open as long as this hub has the lease (`live.rs`).
 
-use std::collections::HashMap;
+mod feed;
+mod live;
+mod take;
+
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
@@ -11,22 +17,27 @@ use actix::{Actor, ActorContext, ActorFutureExt, AsyncContext, Context, ContextF
 use tokio::sync::oneshot;
 
 use crate::clock;
-use crate::conversation::{self, ConversationKey};
-use crate::domain::{Account, AccountState, InboundEvent, Receipt, Refusal, SendError, SendFailure};
-use crate::ids::{AccountId, ExternalId};
-use crate::mailbox::{Blame, Letter, Receiver, answer};
+use crate::domain::{Account, AccountState, Receipt, SendError, SendFailure};
+use crate::ids::AccountId;
+use crate::mailbox::{Blame, Letter, Receiver};
 use crate::ports::{
-    Adapter, AppendError, Delivery, Outbound, QuarantinedDelivery, ReceiveError, StoreError, TypingNotice,
+    Adapter, Delivery, HistoryRequest, Lease, Link, MediaRequest, MediaStream, Outbound, ReceiveError, StoreError,
+    TypingNotice,
 };
 use crate::supervise::{ChildGuard, ChildSpec};
 use crate::tree::{DeliverError, Delivered, Hub};
+use live::Live;
+pub(crate) use take::quarantine;
+use take::take;
 
 /// Deliveries of one account that may be worked on at once; more are answered with "busy", and the platform comes
 /// again.
 const MAX_IN_FLIGHT: usize = 512;
 const IDLE: Duration = Duration::from_secs(600);
 const IDLE_CHECK: Duration = Duration::from_secs(60);
-const COMMIT_PATIENCE: Duration = Duration::from_secs(20);
+const SIGN_OUT_PATIENCE: Duration = Duration::from_secs(10);
+/// How often it is looked whether the lease has run out.
+const LEASE_CHECK: Duration = Duration::from_secs(5);
 
 /// What can be asked of a connection.
 pub enum Command {
@@ -43,6 +54,24 @@ pub enum Command {
     },
     /// The person is writing.
     Typing { notice: TypingNotice },
+    /// This hub owns the account's live link until then.
+    Lease { lease: Lease, until: Instant },
+    /// It does not own it any more.
+    LeaseEnded,
+    /// Fetch older messages; answers how many there were.
+    History {
+        request: HistoryRequest,
+        reply: oneshot::Sender<Result<usize, SendError>>,
+    },
+    /// Stream a file.
+    Media {
+        request: MediaRequest,
+        reply: oneshot::Sender<Result<MediaStream, SendError>>,
+    },
+    /// Look for what is new.
+    Refresh,
+    /// End the session on the platform.
+    SignOut { reply: oneshot::Sender<()> },
     /// The account or its credentials have changed.
     Reload,
     /// End.
@@ -57,6 +86,7 @@ pub struct Connection {
     is_known: bool,
     /// The platform refused the credentials at the last try.
     is_refused: bool,
+    live: Live,
     in_flight: usize,
     last_activity: Instant,
     _guard: ChildGuard,
@@ -80,6 +110,7 @@ impl ChildSpec for ConnectionSpec {
             account: Err(StoreError::Unavailable("not loaded yet".to_owned())),
             is_known: true,
             is_refused: false,
+            live: Live::default(),
             in_flight: 0,
             last_activity: clock::instant(),
             _guard: guard,
@@ -97,10 +128,12 @@ impl Actor for Connection {
     fn started(&mut self, context: &mut Self::Context) {
         self.load(context);
         context.run_interval(IDLE_CHECK, |connection, context| {
-            if connection.last_activity.elapsed() > IDLE && connection.in_flight == 0 {
+            let is_idle = connection.last_activity.elapsed() > IDLE && connection.in_flight == 0;
+            if is_idle && !connection.live.has_lease() {
                 context.stop();
             }
         });
+        context.run_interval(LEASE_CHECK, Self::check_lease);
     }
 }
 
@@ -122,10 +155,32 @@ impl Handler<Letter<Command>> for Connection {
             Command::Deliver { delivery, blame, reply } => self.deliver(delivery, blame, reply, context),
             Command::Send { outbound, reply } => self.send(outbound, reply, context),
             Command::Typing { notice } => {
-                if let Ok((account, adapter)) = self.link() {
+                if let Some(link) = self.live.link().cloned() {
+                    context.spawn(async move { link.typing(&notice).await }.into_actor(self));
+                } else if let Ok((account, adapter)) = self.active()
+                    && adapter.live().is_none()
+                {
                     context.spawn(async move { adapter.typing(&account, &notice).await }.into_actor(self));
                 }
             }
+            Command::Lease { lease, until } => self.leased(lease, until, context),
+            Command::LeaseEnded => self.lease_ended(context),
+            Command::History { request, reply } => {
+                self.ask(reply, context, async move |link: Arc<dyn Link>| {
+                    link.history(&request).await
+                });
+            }
+            Command::Media { request, reply } => {
+                self.ask(reply, context, async move |link: Arc<dyn Link>| {
+                    link.media(&request).await
+                });
+            }
+            Command::Refresh => {
+                if let Some(link) = self.live.link().cloned() {
+                    context.spawn(async move { link.refresh().await }.into_actor(self));
+                }
+            }
+            Command::SignOut { reply } => self.sign_out(reply, context),
             Command::Reload => self.load(context),
             Command::Stop => context.stop(),
         }
@@ -142,6 +197,7 @@ impl Connection {
                 Ok(Some(account)) => {
                     connection.is_refused = account.state == AccountState::NeedsLogin;
                     connection.account = Ok(Arc::new(account));
+                    connection.open_link(context);
                 }
                 Ok(None) => {
                     connection.is_known = false;
@@ -156,7 +212,7 @@ impl Connection {
             .wait(context);
     }
 
-    fn link(&self) -> Result<(Arc<Account>, Arc<dyn Adapter>), DeliverError> {
+    fn active(&self) -> Result<(Arc<Account>, Arc<dyn Adapter>), DeliverError> {
         if !self.is_known {
             return Err(DeliverError::NoAccount);
         }
@@ -185,7 +241,7 @@ impl Connection {
         let link = if self.in_flight >= MAX_IN_FLIGHT {
             Err(DeliverError::Busy)
         } else {
-            self.link()
+            self.active()
         };
         let (account, adapter) = match link {
             Ok(link) => link,
@@ -214,7 +270,7 @@ impl Connection {
         reply: oneshot::Sender<Result<Receipt, SendError>>,
         context: &mut Context<Self>,
     ) {
-        let (account, adapter) = match self.link() {
+        let (account, adapter) = match self.active() {
             Ok(link) => link,
             Err(DeliverError::NoAccount) => {
                 let error = SendError::with_detail(SendFailure::Refused, "the account is disconnected");
@@ -256,90 +312,47 @@ impl Connection {
             let _ = reply.send(result);
         }));
     }
-}
 
-/// Hands the events to their conversations and waits until all are committed.
-async fn take(
-    hub: &Hub,
-    account: &Account,
-    delivery: &Delivery,
-    events: Vec<InboundEvent>,
-    blame: Blame,
-) -> Result<Delivered, DeliverError> {
-    let mut committed = 0;
-    let mut waiting = Vec::new();
-    for (external_id, events) in by_conversation(events) {
-        let key = ConversationKey {
-            account_id: account.id,
-            external_id,
+    /// Asks the open link; without one the answer is that there is none.
+    fn ask<T: 'static>(
+        &mut self,
+        reply: oneshot::Sender<Result<T, SendError>>,
+        context: &mut Context<Self>,
+        question: impl AsyncFnOnce(Arc<dyn Link>) -> Result<T, SendError> + 'static,
+    ) {
+        let Some(link) = self.live.link().cloned() else {
+            let waits = self
+                .account
+                .as_ref()
+                .is_ok_and(|account| account.state.waits_for_person());
+            let failure = if waits {
+                SendFailure::Unauthorized
+            } else {
+                SendFailure::NotConnected
+            };
+            return drop(reply.send(Err(SendError::new(failure))));
         };
-        waiting.push(hand_over(hub, account, key, events, blame.clone()).await?);
+        self.in_flight += 1;
+        let work = async move { question(link).await };
+        context.spawn(work.into_actor(self).map(|result, connection, _context| {
+            connection.in_flight -= 1;
+            let _ = reply.send(result);
+        }));
     }
-    for receiver in waiting {
-        match answer(receiver, COMMIT_PATIENCE).await.map_err(DeliverError::from)? {
-            Ok(appended) => committed += appended.events.len(),
-            Err(AppendError::Refused(Refusal::NoAccount | Refusal::AccountDisconnected)) => {
-                return Err(DeliverError::NoAccount);
+
+    /// Ends the session on the platform and the link with it.
+    fn sign_out(&mut self, reply: oneshot::Sender<()>, context: &mut Context<Self>) {
+        let link = self.live.link().cloned();
+        let work = async move {
+            if let Some(link) = link
+                && tokio::time::timeout(SIGN_OUT_PATIENCE, link.sign_out()).await.is_err()
+            {
+                tracing::warn!("a platform did not confirm the end of a session in time");
             }
-            Err(error @ (AppendError::Refused(_) | AppendError::Poison(_))) => {
-                return quarantine(hub, account, delivery, error.to_string()).await;
-            }
-            Err(AppendError::Store(error)) => return Err(DeliverError::Unavailable(error.to_string())),
-            Err(AppendError::Busy) => return Err(DeliverError::Busy),
-        }
-    }
-    Ok(Delivered::Committed { events: committed })
-}
-
-type Answer = oneshot::Receiver<Result<crate::domain::Appended, AppendError>>;
-
-async fn hand_over(
-    hub: &Hub,
-    account: &Account,
-    key: ConversationKey,
-    events: Vec<InboundEvent>,
-    blame: Blame,
-) -> Result<Answer, DeliverError> {
-    let conversation = hub.conversations.get(&key).await?;
-    let (reply, receiver) = oneshot::channel();
-    conversation.tell(conversation::Command::Inbound {
-        user_id: account.user_id,
-        events,
-        blame,
-        reply,
-    })?;
-    Ok(receiver)
-}
-
-/// Groups events by conversation; both the groups and the events in each keep their order.
-fn by_conversation(events: Vec<InboundEvent>) -> Vec<(ExternalId, Vec<InboundEvent>)> {
-    let mut places: HashMap<ExternalId, usize> = HashMap::new();
-    let mut groups: Vec<(ExternalId, Vec<InboundEvent>)> = Vec::new();
-    for event in events {
-        let place = *places.entry(event.conversation.clone()).or_insert_with(|| {
-            groups.push((event.conversation.clone(), Vec::new()));
-            groups.len() - 1
-        });
-        groups[place].1.push(event);
-    }
-    groups
-}
-
-pub(crate) async fn quarantine(
-    hub: &Hub,
-    account: &Account,
-    delivery: &Delivery,
-    reason: String,
-) -> Result<Delivered, DeliverError> {
-    tracing::warn!(account_id = %account.id, %reason, bytes = delivery.body.len(), "a delivery was put into quarantine");
-    let quarantined = QuarantinedDelivery {
-        user_id: account.user_id,
-        account_id: account.id,
-        reason,
-        body: delivery.body.clone(),
-    };
-    match hub.store.quarantine(quarantined).await {
-        Ok(()) => Ok(Delivered::Quarantined),
-        Err(error) => Err(DeliverError::Unavailable(error.to_string())),
+        };
+        context.spawn(work.into_actor(self).map(|(), connection, context| {
+            connection.lease_ended(context);
+            let _ = reply.send(());
+        }));
     }
 }
