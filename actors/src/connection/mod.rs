@@ -278,6 +278,11 @@ impl Connection {
             }
             Err(_) => return drop(reply.send(Err(SendError::new(SendFailure::Unreachable)))),
         };
+        if adapter.live().is_some() {
+            return self.ask(reply, context, async move |link: Arc<dyn Link>| {
+                link.send(&outbound).await
+            });
+        }
         self.in_flight += 1;
         let hub = Arc::clone(&self.hub);
         let was_refused = self.is_refused;

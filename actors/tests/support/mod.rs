@@ -34,6 +34,8 @@ pub struct Rows {
     pub workspace: Workspace,
     pub events: Vec<Event>,
     pub quarantine: Vec<QuarantinedDelivery>,
+    /// What the account's link remembers.
+    pub memory: LinkMemory,
     pub commits: usize,
     pub is_away: bool,
 }
@@ -62,6 +64,7 @@ impl MemoryStore {
             workspace,
             events: Vec::new(),
             quarantine: Vec::new(),
+            memory: LinkMemory::new(),
             commits: 0,
             is_away: false,
         };
@@ -97,7 +100,14 @@ fn apply_one(rows: &mut Rows, append: &Append) -> Result<Appended, AppendError> 
         workspace.unread.insert(*conversation_id, unread);
     }
     let appended = apply(workspace, append)?;
-    let settled = std::mem::take(&mut workspace.dirty).outbox_settled;
+    let dirty = std::mem::take(&mut workspace.dirty);
+    for ((_, name), value) in dirty.remembered {
+        match value {
+            Some(value) => drop(rows.memory.insert(name, value)),
+            None => drop(rows.memory.remove(&name)),
+        }
+    }
+    let settled = dirty.outbox_settled;
     workspace
         .outbox
         .retain(|_, entry| entry.message_id.is_none_or(|id| !settled.contains(&id)));
@@ -195,8 +205,10 @@ impl Store for MemoryStore {
         _length: Duration,
     ) -> Result<Vec<Lease>, StoreError> {
         Ok(self.rows(|rows| {
+            let accounts = &rows.workspace.accounts;
             let leases = rows.workspace.leases.iter();
             leases
+                .filter(|(account_id, _)| !accounts[account_id].state.waits_for_person())
                 .map(|(account_id, epoch)| Lease {
                     account_id: *account_id,
                     epoch: *epoch,
@@ -210,7 +222,7 @@ impl Store for MemoryStore {
     }
 
     async fn link_memory(&self, _account_id: AccountId) -> Result<LinkMemory, StoreError> {
-        Ok(LinkMemory::new())
+        Ok(self.rows(|rows| rows.memory.clone()))
     }
 
     async fn forget_link(&self, _account_id: AccountId) -> Result<(), StoreError> {
@@ -420,7 +432,10 @@ impl SocketOutlet for Ear {
 }
 
 pub async fn tree(store: &Arc<MemoryStore>, platform: &Arc<Scripted>) -> Tree {
-    let adapter: Arc<dyn Adapter> = Arc::new(ScriptedAdapter(Arc::clone(platform)));
+    tree_of(store, Arc::new(ScriptedAdapter(Arc::clone(platform)))).await
+}
+
+pub async fn tree_of(store: &Arc<MemoryStore>, adapter: Arc<dyn Adapter>) -> Tree {
     let parts = TreeParts {
         settings: TreeSettings {
             journal_shards: 1,
