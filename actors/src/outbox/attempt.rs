@@ -159,6 +159,7 @@ async fn finish(hub: &Hub, mut entry: OutboxEntry, report: SendReport, park: Opt
         },
     )
     .await;
+    let again_at = again_at.filter(|_| !matches!(appended, Err(Refusal::Settled)));
     entry.state = OutboxState::Queued;
     let message = appended.ok().filter(|_| again_at.is_none()).and_then(last_message);
     Outcome {

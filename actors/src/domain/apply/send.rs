@@ -161,6 +161,11 @@ pub(super) fn ended(workspace: &mut Workspace, entry: &OutboxEntry, report: &Sen
             }
         }
         SendReport::Again { due_at, .. } => {
+            // Gone or stopped: another hub on the same database has settled it.
+            let is_settled = |entry: &OutboxEntry| entry.state == OutboxState::Stopped;
+            if workspace.outbox.get(&entry.id).is_none_or(is_settled) {
+                return Err(Refusal::Settled);
+            }
             if let Some(stored) = workspace.outbox_mut(entry.id) {
                 stored.state = OutboxState::Queued;
                 stored.attempts = entry.attempts + 1;
