@@ -260,6 +260,10 @@ impl From<CommandError> for ApiError {
     fn from(error: CommandError) -> Self {
         match error {
             CommandError::Refused(refusal) => refusal.into(),
+            CommandError::TextTooLong { limit } => Self::validation(
+                "content",
+                format!("Ensure this field has no more than {limit} characters: the platform takes no more."),
+            ),
             CommandError::Busy => Self::busy(),
             CommandError::Unavailable(reason) => {
                 tracing::warn!(%reason, "the tree cannot do it now");

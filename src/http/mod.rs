@@ -37,6 +37,7 @@ use tracing_actix_web::TracingLogger;
 
 pub use error::{ApiError, path_id};
 pub use identity::{AdminIdentity, Identity, SessionCache};
+pub(crate) use send::resolve_reply;
 
 use crate::settings::Settings;
 use crate::store::Store;

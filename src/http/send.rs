@@ -7,6 +7,7 @@ use actix_web::http::StatusCode;
 use actix_web::http::header::HeaderMap;
 use actix_web::{HttpRequest, HttpResponse, web};
 use hub_actors::domain::{Idempotency, NewMessage};
+use hub_actors::ports::StoreError;
 use hub_actors::{ConversationId, ExternalId, MessageId, OutboxId, UserId};
 use serde_json::Value;
 use utoipa::ToSchema;
@@ -91,7 +92,11 @@ pub(super) async fn send(
     }
     let now = state.clock.now();
     let reply_to = match &wanted.reply_to {
-        Some(text) => Some(resolve_reply(&state, user_id, conversation_id, text).await?),
+        Some(text) => Some(
+            resolve_reply(&state, user_id, conversation_id, text)
+                .await?
+                .map_err(|problem| ApiError::validation("replyTo", problem.to_string()))?,
+        ),
         None => None,
     };
     let new = NewMessage {
@@ -119,29 +124,32 @@ pub(super) async fn send(
     Ok(stored.reply()?.response(preference, answer.is_repeat))
 }
 
+/// Why the message to be answered cannot be named to the platform.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum ReplyProblem {
+    #[error("The platform does not know this message yet.")]
+    NotSentYet,
+    #[error("This message is in another conversation.")]
+    Elsewhere,
+}
+
 /// The message that is answered, by the platform's id. The client may name it by the hub's id, which only helps while
 /// the platform knows the message; any other text is taken as the platform's own.
-async fn resolve_reply(
+pub(crate) async fn resolve_reply(
     state: &AppState,
     user_id: UserId,
     conversation_id: ConversationId,
     text: &str,
-) -> Result<ExternalId, ApiError> {
+) -> Result<Result<ExternalId, ReplyProblem>, StoreError> {
     if let Ok(id) = text.parse::<MessageId>()
         && let Some(message) = state.store.message(user_id, id).await?
     {
-        let is_here = message.conversation_id == conversation_id;
-        let known = message.external_id.filter(|_| is_here);
-        return known.ok_or_else(|| {
-            let reason = if is_here {
-                "The platform does not know this message yet."
-            } else {
-                "This message is in another conversation."
-            };
-            ApiError::validation("replyTo", reason)
-        });
+        if message.conversation_id != conversation_id {
+            return Ok(Err(ReplyProblem::Elsewhere));
+        }
+        return Ok(message.external_id.ok_or(ReplyProblem::NotSentYet));
     }
-    Ok(ExternalId::from(text))
+    Ok(Ok(ExternalId::from(text)))
 }
 
 /// The key of a request, if it has one.

@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
 use crate::cluster::limits::LimitClass;
-use crate::http::AppState;
+use crate::http::{AppState, resolve_reply};
 
 /// Longest text of a message, in characters.
 const MAX_CONTENT: usize = 10_000;
@@ -231,7 +231,18 @@ async fn carry_out(state: &AppState, user_id: UserId, command: Command) -> Resul
     match command {
         Command::Ping { .. } => Ok(json!({})),
         Command::Send(send) => {
-            let answer = state.tree.send(user_id, new_message(state, send), None).await?;
+            let reply_to = match &send.reply_to {
+                Some(text) => resolve_reply(state, user_id, send.conversation_id, text)
+                    .await
+                    .map_err(|error| failure("UNAVAILABLE", error.to_string(), true))?
+                    .map(Some)
+                    .map_err(|problem| failure("VALIDATION_ERROR", format!("replyTo: {problem}"), false))?,
+                None => None,
+            };
+            let answer = state
+                .tree
+                .send(user_id, new_message(state, send, reply_to), None)
+                .await?;
             Ok(json!({
                 "messageId": answer.message.id,
                 "conversationId": answer.message.conversation_id,
@@ -263,7 +274,7 @@ async fn carry_out(state: &AppState, user_id: UserId, command: Command) -> Resul
 }
 
 /// The client's own id is the idempotency key: a client that lost its socket before the `ack` just sends again.
-fn new_message(state: &AppState, send: Send) -> NewMessage {
+fn new_message(state: &AppState, send: Send, reply_to: Option<ExternalId>) -> NewMessage {
     let mut fingerprint = Sha256::new();
     for part in [
         &send.conversation_id.to_string(),
@@ -283,7 +294,7 @@ fn new_message(state: &AppState, send: Send) -> NewMessage {
         text: send.content,
         kind: send.kind,
         media_url: send.media_url,
-        reply_to: send.reply_to.map(ExternalId::from),
+        reply_to,
         idempotency: Some(Idempotency {
             key: format!("socket:{}", send.client_id),
             fingerprint: fingerprint.finalize().into(),
@@ -319,6 +330,7 @@ impl From<CommandError> for CommandFailure {
             }
             CommandError::Refused(Refusal::KeyReused) => failure("CLIENT_ID_REUSED", message, false),
             CommandError::Refused(_) => failure("REFUSED", message, false),
+            CommandError::TextTooLong { .. } => failure("VALIDATION_ERROR", message, false),
             CommandError::Busy => failure("BUSY", message, true),
             CommandError::Unavailable(_) => failure("UNAVAILABLE", message, true),
         }

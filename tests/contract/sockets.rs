@@ -122,6 +122,18 @@ fn send_read_and_typing_are_acknowledged() {
         socket.send(&json!({ "event": "send", "data": other })).await;
         assert_eq!(socket.next_named("error").await["data"]["code"], "CLIENT_ID_REUSED");
 
+        // The hub's id of a message becomes the platform's, as over REST.
+        let answer = json!({ "conversationId": chat, "content": "yes", "clientId": "s-2", "replyTo": ids[0] });
+        socket.send(&json!({ "event": "send", "data": answer })).await;
+        socket.next_named("ack").await;
+        support::until("the reply goes out", async || {
+            (peer.messages().len() == 2).then_some(())
+        })
+        .await;
+        let sent = peer.received().pop().unwrap().body;
+        let first = peer.messages().remove(0).0;
+        assert_eq!(sent["message"]["replyTo"], format!("external-{first}"));
+
         let (mut second, _) = user.socket(None).await;
         socket
             .send(&json!({ "event": "read", "data": { "conversationId": chat, "clientId": "r-1" } }))

@@ -2,6 +2,7 @@
 //! Who calls it: the binary crate.
 //! What it may not know: SQL, HTTP, platforms by name.
 
+mod errors;
 mod hub;
 mod links;
 mod settings;
@@ -13,6 +14,7 @@ use std::time::Duration;
 use actix_rt::Arbiter;
 use tokio::sync::oneshot;
 
+pub use errors::{CommandError, DeliverError, Delivered};
 pub use hub::{Hub, TreeParts};
 pub use settings::TreeSettings;
 
@@ -24,7 +26,7 @@ use crate::domain::{
 use crate::ids::{AccountId, ConversationId, MessageId, Seq, SessionId, UserId};
 use crate::mailbox::{Blame, CallError, answer};
 use crate::outbox;
-use crate::ports::{AppendError, ConversationHead, Delivery, SocketOutlet, TypingNotice};
+use crate::ports::{ConversationHead, Delivery, SocketOutlet, TypingNotice};
 use crate::session::{self, SocketNumber};
 use crate::supervise::{Node, install_panic_hook};
 
@@ -40,47 +42,6 @@ const PATIENCE: Duration = Duration::from_secs(25);
 #[derive(Clone)]
 pub struct Tree {
     hub: Arc<Hub>,
-}
-
-/// Why a command has no effect.
-#[derive(Clone, Debug, thiserror::Error)]
-pub enum CommandError {
-    /// The rules refuse it.
-    #[error(transparent)]
-    Refused(#[from] Refusal),
-    /// A queue is full: try again shortly. Nothing was stored.
-    #[error("the hub is busy; try again in a moment")]
-    Busy,
-    /// Storage, or the part of the hub that does this, is away. Safe to repeat under the same Idempotency-Key.
-    #[error("{0}")]
-    Unavailable(String),
-}
-
-/// What became of a delivery.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Delivered {
-    /// All it carries is committed; `events` of it were new.
-    Committed { events: usize },
-    /// It could not be understood, and is kept sealed for a person to look at.
-    Quarantined,
-}
-
-/// Why a delivery was not taken. Nothing of it is promised to be stored; the platform should come again.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum DeliverError {
-    #[error("there is no such account")]
-    NoAccount,
-    #[error("{0}")]
-    Unsigned(String),
-    #[error("{0}")]
-    Stale(String),
-    #[error("the hub is busy; try again in a moment")]
-    Busy,
-    #[error("{0}")]
-    Unavailable(String),
-    /// The actor that worked on it crashed. [`Tree::deliver`] tries again and never returns this.
-    #[error("the part of the hub that does this is restarting")]
-    Crashed,
 }
 
 /// A message that was accepted.
@@ -190,6 +151,13 @@ impl Tree {
             return Err(CommandError::Busy);
         }
         let (message_id, conversation_id) = (message.id, message.conversation_id);
+        let head = self.head(user_id, conversation_id).await?;
+        let adapter = self.hub.adapters.get(&head.platform);
+        if let Some(limit) = adapter.map(|adapter| adapter.capabilities().max_text)
+            && message.text.chars().count() > limit
+        {
+            return Err(CommandError::TextTooLong { limit });
+        }
         let change = Change::Queue(Box::new(message));
         self.queue(user_id, conversation_id, message_id, change, patience).await
     }
@@ -460,34 +428,5 @@ impl Tree {
             }
         }
         Err(CommandError::from(CallError::Gone))
-    }
-}
-
-impl From<CallError> for CommandError {
-    fn from(error: CallError) -> Self {
-        match error {
-            CallError::Full => Self::Busy,
-            CallError::Gone | CallError::GaveUp | CallError::TimedOut => Self::Unavailable(error.to_string()),
-        }
-    }
-}
-
-impl From<AppendError> for CommandError {
-    fn from(error: AppendError) -> Self {
-        match error {
-            AppendError::Refused(refusal) => Self::Refused(refusal),
-            AppendError::Busy => Self::Busy,
-            AppendError::Store(_) | AppendError::Poison(_) => Self::Unavailable(error.to_string()),
-        }
-    }
-}
-
-impl From<CallError> for DeliverError {
-    fn from(error: CallError) -> Self {
-        match error {
-            CallError::Full => Self::Busy,
-            CallError::Gone => Self::Crashed,
-            CallError::GaveUp | CallError::TimedOut => Self::Unavailable(error.to_string()),
-        }
     }
 }
