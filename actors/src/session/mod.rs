@@ -79,6 +79,8 @@ pub struct Session {
     tail: Tail,
     unread: Option<UnreadCounts>,
     unread_is_stale: bool,
+    /// The database is counting: what happens meanwhile may or may not be in its answer.
+    unread_is_counting: bool,
     unread_timer_runs: bool,
     is_fetching: bool,
     idle_since: Instant,
@@ -104,6 +106,7 @@ impl ChildSpec for SessionSpec {
             tail: Tail::default(),
             unread: None,
             unread_is_stale: true,
+            unread_is_counting: false,
             unread_timer_runs: false,
             is_fetching: false,
             idle_since: clock::instant(),
@@ -334,6 +337,7 @@ impl Session {
                     message, conversation, ..
                 } if !message.is_read => {
                     changed = true;
+                    self.unread_is_stale |= self.unread_is_counting;
                     match &mut self.unread {
                         Some(counts) => *counts.entry(conversation.platform.clone()).or_default() += 1,
                         None => self.unread_is_stale = true,
@@ -360,20 +364,30 @@ impl Session {
 
     fn send_unread(&mut self, context: &mut Context<Self>) {
         self.unread_timer_runs = false;
+        if self.unread_is_counting {
+            return self.send_unread_soon(context);
+        }
         if !self.unread_is_stale {
             return self.push_unread();
         }
         self.unread_is_stale = false;
+        self.unread_is_counting = true;
         let (hub, user_id) = (Arc::clone(&self.hub), self.user_id);
         let work = async move { hub.store.unread_counts(user_id).await };
-        context.spawn(work.into_actor(self).map(|counts, session, _context| match counts {
-            Ok(counts) => {
-                session.unread = Some(counts.into_iter().collect());
-                session.push_unread();
-            }
-            Err(error) => {
-                session.unread_is_stale = true;
-                tracing::warn!(user_id = %session.user_id, %error, "unread messages could not be counted");
+        context.spawn(work.into_actor(self).map(|counts, session, context| {
+            session.unread_is_counting = false;
+            match counts {
+                Ok(counts) => {
+                    session.unread = Some(counts.into_iter().collect());
+                    session.push_unread();
+                    if session.unread_is_stale {
+                        session.send_unread_soon(context);
+                    }
+                }
+                Err(error) => {
+                    session.unread_is_stale = true;
+                    tracing::warn!(user_id = %session.user_id, %error, "unread messages could not be counted");
+                }
             }
         }));
     }
