@@ -192,6 +192,7 @@ impl Connection {
             Err(error) => return drop(reply.send(Err(error))),
         };
         let received = blame.during(|| adapter.receive(&account, &delivery));
+        fail::fail_point!("webhook.mapped");
         let hub = Arc::clone(&self.hub);
         let work = async move {
             match received {
@@ -227,6 +228,7 @@ impl Connection {
         let was_refused = self.is_refused;
         let work = async move {
             let result = adapter.send(&account, &outbound).await;
+            fail::fail_point!("connection.sent");
             let is_refused = matches!(&result, Err(error) if error.failure == SendFailure::Unauthorized);
             let news = match (&result, was_refused) {
                 (Err(_), _) if is_refused => {
@@ -288,6 +290,7 @@ async fn take(
             Err(AppendError::Busy) => return Err(DeliverError::Busy),
         }
     }
+    fail::fail_point!("webhook.committed");
     Ok(Delivered::Committed { events: committed })
 }
 
@@ -308,6 +311,7 @@ async fn hand_over(
         blame,
         reply,
     })?;
+    fail::fail_point!("webhook.handed_over");
     Ok(receiver)
 }
 

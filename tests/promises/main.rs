@@ -16,6 +16,8 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod crash;
+mod failpoints;
 mod history;
 mod p01_committed;
 mod p02_idempotency;

@@ -4,8 +4,7 @@
 use std::collections::BTreeSet;
 
 use futures_util::StreamExt;
-use rand::seq::SliceRandom;
-use rand::{RngExt, SeedableRng};
+use rand::SeedableRng;
 
 use crate::support::{Correspondent, Hub, Kind};
 use crate::{on_both_databases, support};
@@ -22,10 +21,7 @@ async fn a_thousand_distinct_webhooks_shuffled_and_repeated(kind: Kind) {
     let channel = user.link(&Correspondent::start()).await;
     let before = user.events().await.len();
 
-    let mut deliveries: Vec<usize> = (0..MESSAGES)
-        .flat_map(|message| std::iter::repeat_n(message, random.random_range(1..=5)))
-        .collect();
-    deliveries.shuffle(&mut random);
+    let deliveries = support::storm(MESSAGES, &mut random);
     let (user, channel) = (&user, &channel);
     let answers = futures_util::stream::iter(&deliveries).map(|message| async move {
         let id = format!("m{message}");

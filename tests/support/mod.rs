@@ -6,15 +6,17 @@
 mod client;
 mod correspondent;
 mod database;
+mod failpoints;
 mod hub;
 mod process;
 mod socket;
 
 pub use client::{Answer, Channel, Client, PASSWORD, answer, now, received, sign, try_answer};
-pub use correspondent::{Correspondent, Received, Reply};
+pub use correspondent::{Correspondent, Received, Reply, storm};
 pub use database::{Database, Kind};
+pub use failpoints::{By, FAILPOINTS, failpoints_of};
 pub use hub::{ADMIN_TOKEN, Hub, JWT_SECRET};
-pub use process::Process;
+pub use process::{Doom, Process};
 pub use socket::Socket;
 
 use std::time::Duration;
