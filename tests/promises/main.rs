@@ -24,6 +24,7 @@ mod p02_idempotency;
 mod p03_once;
 mod p05_webhooks;
 mod p06_first_contact;
+mod p07_order;
 mod p10_sequence;
 mod p18_panics;
 mod p25_forgeries;
