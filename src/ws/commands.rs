@@ -232,6 +232,7 @@ async fn carry_out(state: &AppState, user_id: UserId, command: Command) -> Resul
         Command::Ping { .. } => Ok(json!({})),
         Command::Send(send) => {
             let answer = state.tree.send(user_id, new_message(state, send), None).await?;
+            fail::fail_point!("socket.committed");
             Ok(json!({
                 "messageId": answer.message.id,
                 "conversationId": answer.message.conversation_id,

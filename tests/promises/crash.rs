@@ -3,8 +3,9 @@
 //! Every writer has a chat of its own and does one thing after another. What was not answered is done again in the
 //! hub's next life, under the same key and ids: so each thing must end up there exactly once, in order.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{HashMap, HashSet};
 use std::fmt;
+use std::time::Duration;
 
 use futures_util::future::join_all;
 use rand::rngs::StdRng;
@@ -12,11 +13,26 @@ use rand::{RngExt, SeedableRng};
 use serde_json::{Value, json};
 
 use super::history::{self, Entry, Tally};
-use crate::support::{self, Channel, Client, Correspondent, Database, Doom, Kind, Process};
+use crate::support::{self, Answer, Channel, Client, Correspondent, Database, Doom, Kind, Process, Socket};
 
 const WRITERS: usize = 6;
 
-/// One request: half of the writers send, half deliver.
+/// How a writer speaks to the hub.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Way {
+    /// `POST /api/messages/:id/send` with an `Idempotency-Key`.
+    Request,
+    /// `send` over a WebSocket with a `clientId`.
+    Socket,
+    /// A webhook: the platform writes.
+    Webhook,
+}
+
+/// The hub is gone, and with it the answer.
+#[derive(Debug)]
+struct Gone;
+
+/// One thing that a writer does.
 #[derive(Clone, Debug)]
 struct Action {
     entry: Entry,
@@ -25,9 +41,10 @@ struct Action {
     id: Option<String>,
 }
 
-#[derive(Clone)]
 struct Writer {
     number: usize,
+    way: Way,
+    socket: Option<Socket>,
     client: Client,
     channel: Channel,
     conversation: String,
@@ -40,10 +57,6 @@ struct Writer {
 }
 
 impl Writer {
-    fn is_sender(&self) -> bool {
-        self.number.is_multiple_of(2)
-    }
-
     fn chat(&self) -> String {
         format!("chat{}", self.number)
     }
@@ -51,12 +64,13 @@ impl Writer {
     /// Until the hub is gone; first again what was not answered.
     async fn write(mut self) -> Self {
         while self.act().await.is_ok() {}
+        self.socket = None;
         self
     }
 
-    async fn act(&mut self) -> Result<(), reqwest::Error> {
+    async fn act(&mut self) -> Result<(), Gone> {
         let count = self.accepted.len();
-        let direction = if self.is_sender() { "out:" } else { "" };
+        let direction = if self.way == Way::Webhook { "" } else { "out:" };
         let action = self.unanswered.get_or_insert_with(|| Action {
             entry: Entry::new(
                 format!("{direction}chat{}", self.number),
@@ -66,19 +80,55 @@ impl Writer {
             id: None,
         });
         let (text, is_async) = (action.entry.text.clone(), action.is_async);
-        let answer = if self.is_sender() {
-            let sent = self.client.try_send(&self.conversation, &text, Some(&text), is_async);
-            sent.await?
-        } else {
-            let event = support::received(&self.chat(), &text, &text);
-            self.client.try_deliver(&self.channel, &text, &event).await?
+        let id = match self.way {
+            Way::Socket => Some(self.send_by_socket(&text).await?),
+            Way::Request => {
+                let sent = self.client.try_send(&self.conversation, &text, Some(&text), is_async);
+                accepted(&text, sent.await)?
+            }
+            Way::Webhook => {
+                let event = support::received(&self.chat(), &text, &text);
+                accepted(&text, self.client.try_deliver(&self.channel, &text, &event).await)?
+            }
         };
-        assert!(answer.status.is_success(), "{text}: {} {}", answer.status, answer.text);
         let mut action = self.unanswered.take().expect("it is under way");
-        action.id = answer.json()["message"]["id"].as_str().map(str::to_owned);
+        action.id = id;
         self.accepted.push(action);
         Ok(())
     }
+
+    async fn send_by_socket(&mut self, text: &str) -> Result<String, Gone> {
+        if self.socket.is_none() {
+            self.socket = Some(open(&self.client).await?);
+        }
+        let socket = self.socket.as_mut().ok_or(Gone)?;
+        let data = json!({ "conversationId": self.conversation, "content": text, "clientId": text });
+        let command = json!({ "event": "send", "data": data });
+        socket.try_send(&command).await.map_err(|_| Gone)?;
+        loop {
+            let frame = socket.next_or_close().await.map_err(|_| Gone)?;
+            assert_ne!(frame["event"], "error", "{text}: {frame}");
+            if frame["event"] == "ack" && frame["data"]["clientId"] == text {
+                return Ok(frame["data"]["messageId"].as_str().expect("an id").to_owned());
+            }
+        }
+    }
+}
+
+async fn open(client: &Client) -> Result<Socket, Gone> {
+    let token = client.token.as_deref().expect("signed in");
+    let url = format!("ws://{}/ws/messages/?token={token}", client.address);
+    let mut socket = Socket::try_open(url).await.map_err(|_| Gone)?;
+    let first = socket.next_or_close().await.map_err(|_| Gone)?;
+    assert_eq!(first["event"], "authenticated");
+    Ok(socket)
+}
+
+/// Every answer is a 2xx; the message's id, where it tells.
+fn accepted(text: &str, answer: Result<Answer, reqwest::Error>) -> Result<Option<String>, Gone> {
+    let answer = answer.map_err(|_| Gone)?;
+    assert!(answer.status.is_success(), "{text}: {} {}", answer.status, answer.text);
+    Ok(answer.json()["message"]["id"].as_str().map(str::to_owned))
 }
 
 /// What a person's stream says, read by cursor.
@@ -86,6 +136,7 @@ impl Writer {
 struct Reader {
     after: i64,
     messages: Vec<Entry>,
+    texts: HashSet<String>,
     /// Texts by the message's id.
     ids: HashMap<String, String>,
     /// The newest status of each message that was sent.
@@ -115,6 +166,7 @@ impl Reader {
             self.ids.insert(text(&data["message"]["id"]), entry.text.clone());
             self.fates
                 .insert(text(&data["message"]["id"]), text(&data["message"]["status"]));
+            self.texts.insert(entry.text.clone());
             self.messages.push(entry);
         } else if event["event"] == "message_status_update" {
             self.fates.insert(text(&data["messageId"]), text(&data["status"]));
@@ -150,13 +202,15 @@ impl Run {
         }
         let mut writers = Vec::new();
         for number in 0..WRITERS {
-            let (client, channel) = people[(number / 2) % 2].clone();
+            let (client, channel) = people[number % 2].clone();
             let chat = format!("chat{number}");
             let event = json!({ "type": "conversation.updated", "conversation": { "id": chat, "name": "Chat" } });
             let begun = client.deliver(&channel, &format!("begin{number}"), &event).await;
             begun.expect(200);
             writers.push(Writer {
                 number,
+                way: [Way::Request, Way::Webhook, Way::Socket][number % 3],
+                socket: None,
                 conversation: client.conversation(&chat).await.expect("it is there"),
                 client,
                 channel,
@@ -208,15 +262,10 @@ impl Run {
         for writer in &mut self.writers {
             let reader = self.readers.entry(writer.client.user_id.clone()).or_default();
             reader.read(&writer.client).await?;
-            let before = reader.messages.len();
-            let newest: BTreeSet<&str> = reader.messages[before.saturating_sub(10_000)..]
-                .iter()
-                .map(|entry| entry.text.as_str())
-                .collect();
             for action in &writer.accepted[writer.checked..] {
                 let is_there = match &action.id {
                     Some(id) => reader.ids.get(id) == Some(&action.entry.text),
-                    None => newest.contains(action.entry.text.as_str()),
+                    None => reader.texts.contains(&action.entry.text),
                 };
                 assert!(is_there, "seed {}, kill {}: lost: {action:?}", self.seed, self.kills);
             }
@@ -280,21 +329,25 @@ impl Run {
         let (people, context) = (self.people(), self.to_string());
         let readers = &mut self.readers;
         let writers = &self.writers;
-        support::until(&format!("{context}: all is sent"), async || {
-            let mut fates: HashMap<&str, &str> = HashMap::new();
-            for client in &people {
-                let reader = readers.entry(client.user_id.clone()).or_default();
-                reader.read(client).await.expect("the hub answers");
-            }
-            for reader in readers.values() {
-                fates.extend(reader.fates.iter().map(|(id, fate)| (id.as_str(), fate.as_str())));
-            }
-            let mut ids = writers
-                .iter()
-                .flat_map(|writer| &writer.accepted)
-                .filter_map(|one| one.id.as_deref());
-            ids.all(|id| fates.get(id) == Some(&"sent")).then_some(())
-        })
+        support::until_in(
+            Duration::from_secs(120),
+            &format!("{context}: all is sent"),
+            async || {
+                let mut fates: HashMap<&str, &str> = HashMap::new();
+                for client in &people {
+                    let reader = readers.entry(client.user_id.clone()).or_default();
+                    reader.read(client).await.expect("the hub answers");
+                }
+                for reader in readers.values() {
+                    fates.extend(reader.fates.iter().map(|(id, fate)| (id.as_str(), fate.as_str())));
+                }
+                let mut ids = writers
+                    .iter()
+                    .flat_map(|writer| &writer.accepted)
+                    .filter_map(|one| one.id.as_deref());
+                ids.all(|id| fates.get(id) == Some(&"sent")).then_some(())
+            },
+        )
         .await;
     }
 
