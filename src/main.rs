@@ -43,7 +43,7 @@ enum Command {
 
 fn main() -> ExitCode {
     #[cfg(feature = "failpoints")]
-    let _failpoints = fail::FailScenario::setup();
+    let _failpoints = failpoints();
     let line = CommandLine::parse();
     match actix_rt::System::new().block_on(run(line)) {
         Ok(true) => ExitCode::SUCCESS,
@@ -53,6 +53,27 @@ fn main() -> ExitCode {
             ExitCode::from(if matches!(failure, Failure::Settings(_)) { 2 } else { 1 })
         }
     }
+}
+
+/// What `FAILPOINTS` says and, with `ABORT_AT=point:count`, an end when that point has been passed so often. It is as
+/// sudden as SIGKILL: nothing is flushed, nothing is closed.
+#[cfg(feature = "failpoints")]
+fn failpoints() -> fail::FailScenario<'static> {
+    use std::sync::atomic::{AtomicU32, Ordering};
+    let scenario = fail::FailScenario::setup();
+    let abort_at = std::env::var("ABORT_AT").unwrap_or_default();
+    if let Some((point, count)) = abort_at.split_once(':') {
+        let left = AtomicU32::new(count.parse().unwrap_or(1));
+        let abort = move || {
+            if left.fetch_sub(1, Ordering::Relaxed) == 1 {
+                std::process::abort();
+            }
+        };
+        if let Err(error) = fail::cfg_callback(point, abort) {
+            eprintln!("messaging-hub: ABORT_AT: {error}");
+        }
+    }
+    scenario
 }
 
 /// Why a command ends without having done its work.

@@ -199,6 +199,7 @@ impl Conversation {
         }
         self.in_flight += 1;
         let hub = Arc::clone(&self.hub);
+        fail::fail_point!("conversation.before_append");
         let work = async move { journal::append(&hub, append).await };
         context.spawn(work.into_actor(self).map(move |result, conversation, _context| {
             conversation.in_flight -= 1;

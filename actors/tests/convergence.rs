@@ -18,12 +18,11 @@ mod support;
 use std::collections::BTreeMap;
 
 use hub_actors::domain::{
-    Append, Change, DeliveryStatus, EventKind, InboundEvent, InboundKind, Message, MessageKind, NewMessage, Receipt,
-    SendReport,
+    Append, Change, DeliveryStatus, EventKind, InboundEvent, InboundKind, Message, Receipt, SendReport,
 };
-use hub_actors::{ConversationId, ExternalId, MessageId, OutboxId};
+use hub_actors::{ConversationId, ExternalId, MessageId};
 use proptest::prelude::*;
-use support::{MemoryStore, START, message_event};
+use support::{MemoryStore, START, message_event, new_message};
 use time::Duration;
 
 fn happened(kind: InboundKind) -> InboundEvent {
@@ -121,14 +120,25 @@ fn outcome(events: &[InboundEvent], copies: usize) -> (String, i32) {
         assert_eq!(rows.workspace.messages.len(), 1, "one message, however often it came");
         let numbers: Vec<i64> = rows.events.iter().map(|event| event.seq.0).collect();
         assert_eq!(numbers, (1..=numbers.len() as i64).collect::<Vec<_>>());
-        assert_eq!(
-            followed(&rows.events.iter().map(|event| &event.kind).collect::<Vec<_>>()),
-            fresh(rows)
-        );
+        let kinds: Vec<_> = rows.events.iter().map(|event| &event.kind).collect();
+        assert_eq!(followed(&kinds), fresh(rows));
+        assert_climbing(&kinds);
         let message = rows.workspace.messages.values().next().unwrap();
         let conversation = rows.workspace.conversations.values().next().unwrap();
         (essence(message), conversation.unread_count)
     })
+}
+
+/// Receipts never go backwards on the way either: no event takes back what an earlier one has shown.
+fn assert_climbing(kinds: &[&EventKind]) {
+    let mut ranks: BTreeMap<MessageId, u8> = BTreeMap::new();
+    for kind in kinds {
+        if let EventKind::StatusChanged { message } = kind {
+            let shown = ranks.entry(message.id).or_default();
+            assert!(message.status.rank() >= *shown, "{:?} after {shown}", message.status);
+            *shown = message.status.rank();
+        }
+    }
 }
 
 type View = (BTreeMap<MessageId, String>, BTreeMap<ConversationId, i32>);
@@ -251,17 +261,7 @@ fn outcome_of_send(steps: &[Option<InboundEvent>]) -> String {
     };
     apply(inbound(message_event("chat", "before")));
     let conversation_id = store.rows(|rows| *rows.workspace.conversations.keys().next().unwrap());
-    let new = NewMessage {
-        id: MessageId::generate(START),
-        outbox_id: OutboxId::generate(START),
-        conversation_id,
-        text: "hello".to_owned(),
-        kind: MessageKind::Text,
-        media_url: None,
-        reply_to: None,
-        client_id: None,
-        idempotency: None,
-    };
+    let new = new_message(conversation_id, "hello");
     let id = new.id;
     let entry = apply(Change::Queue(Box::new(new))).queued.unwrap().entry.unwrap();
     for step in steps {
@@ -281,12 +281,63 @@ fn outcome_of_send(steps: &[Option<InboundEvent>]) -> String {
         assert!(rows.workspace.outbox.is_empty(), "nothing is left to send");
         let kinds: Vec<_> = rows.events.iter().map(|event| &event.kind).collect();
         assert_eq!(followed(&kinds), fresh(rows));
+        assert_climbing(&kinds);
         essence(&rows.workspace.messages[&id])
     })
 }
 
 fn sending() -> Vec<Option<InboundEvent>> {
     std::iter::once(None).chain(outgoing().into_iter().map(Some)).collect()
+}
+
+/// All orders of so many things, by their places.
+fn orders(count: usize) -> Vec<Vec<usize>> {
+    if count == 0 {
+        return vec![Vec::new()];
+    }
+    let shorter = orders(count - 1);
+    let longer = shorter.iter().flat_map(|order| {
+        (0..count).map(move |place| {
+            let mut order = order.clone();
+            order.insert(place, count - 1);
+            order
+        })
+    });
+    longer.collect()
+}
+
+/// Not a sample: each of the 720 orders of message, edit, reaction, deletion, delivered and read; each delivered once and
+/// twice; of a message that the platform tells of, and of one that this hub sends, whose answer is then one of the six.
+#[test]
+fn all_720_orders_of_six_events_end_alike() {
+    let events = [
+        own_message(),
+        edited("edit", 15),
+        reacted("ann", true, 5),
+        deleted(),
+        receipt(DeliveryStatus::Delivered, 10),
+        receipt(DeliveryStatus::Read, 20),
+    ];
+    let all = orders(events.len());
+    assert_eq!(all.len(), 720);
+    let (expected, expected_of_send) = (outcome(&events, 1), outcome_of_send(&answered(&events)));
+    for order in all {
+        let ordered: Vec<InboundEvent> = order.iter().map(|place| events[*place].clone()).collect();
+        for copies in [1, 2] {
+            assert_eq!(outcome(&ordered, copies), expected, "{order:?}, {copies} copies");
+        }
+        assert_eq!(outcome_of_send(&answered(&ordered)), expected_of_send, "{order:?}");
+    }
+}
+
+/// The same steps, where the answer to the send takes the place of the message.
+fn answered(events: &[InboundEvent]) -> Vec<Option<InboundEvent>> {
+    let steps = events.iter().cloned().map(Some);
+    let is_message = |step: &Option<InboundEvent>| {
+        step.as_ref()
+            .is_some_and(|event| matches!(event.kind, InboundKind::Message(_)))
+    };
+    steps.map(|step| if is_message(&step) { None } else { step }).collect()
 }
 
 proptest! {

@@ -17,14 +17,12 @@ mod support;
 use std::sync::Arc;
 use std::time::Duration;
 
-use hub_actors::domain::{
-    Account, DeliveryStatus, Message, NewMessage, Receipt, SendError, SendFailure, StreamPosition,
-};
+use hub_actors::domain::{Account, DeliveryStatus, Message, Receipt, SendError, SendFailure, StreamPosition};
 use hub_actors::ports::SendKey;
 use hub_actors::session::CloseReason;
 use hub_actors::tree::{DeliverError, Delivered, SendAnswer, Tree};
 use hub_actors::{AccountId, ConversationId, MessageId, OutboxId, Seq, SessionId};
-use support::{Ear, MemoryStore, START, Scripted, delivery, tree, until};
+use support::{Ear, MemoryStore, START, Scripted, delivery, new_message, tree, until};
 
 const PATIENCE: Option<Duration> = Some(Duration::from_secs(5));
 
@@ -39,20 +37,6 @@ async fn conversation(tree: &Tree, store: &MemoryStore, account: &Account, chat:
             .unwrap()
             .id
     })
-}
-
-fn new_message(conversation_id: ConversationId, text: &str) -> NewMessage {
-    NewMessage {
-        id: MessageId::generate(START),
-        outbox_id: OutboxId::generate(START),
-        conversation_id,
-        text: text.to_owned(),
-        kind: hub_actors::domain::MessageKind::Text,
-        media_url: None,
-        reply_to: None,
-        client_id: None,
-        idempotency: None,
-    }
 }
 
 async fn send(tree: &Tree, account: &Account, id: ConversationId, text: &str) -> SendAnswer {

@@ -85,6 +85,7 @@ pub(super) async fn send(
     let key = idempotency_key(request.headers())?;
     let wanted = SendRequest::from_json(&body).map_err(|errors| ApiError::invalid_fields(errors.0))?;
     let fingerprint = wanted.fingerprint(conversation_id);
+    fail::fail_point!("send.parsed");
     if let Some(key) = &key
         && let Some(saved) = state.store.answer(user_id, key).await?
     {
@@ -99,6 +100,7 @@ pub(super) async fn send(
         ),
         None => None,
     };
+    fail::fail_point!("send.looked_up");
     let new = NewMessage {
         id: MessageId::generate(now),
         outbox_id: OutboxId::generate(now),
@@ -112,16 +114,19 @@ pub(super) async fn send(
     };
     let patience = preference.patience(&state.settings.outbox);
     let answer = state.tree.send(user_id, new, patience).await?;
-    let reply = Reply::of(&answer.message, StatusCode::CREATED);
-    let Some(key) = key else {
-        return Ok(reply.response(preference, false));
-    };
-    // Whoever saves first decides what everyone with this key is answered. When it cannot be saved, the request fails
-    // although the message is stored: its repetition finds the message by the key.
-    let saved = SavedAnswer::new(fingerprint, &reply).to_json()?;
-    let stored = state.store.save_answer(user_id, &key, &saved).await?;
-    let stored = SavedAnswer::parse(&stored)?;
-    Ok(stored.reply()?.response(preference, answer.is_repeat))
+    fail::fail_point!("send.committed");
+    let is_repeat = answer.is_repeat && key.is_some();
+    let mut reply = Reply::of(&answer.message, StatusCode::CREATED);
+    if let Some(key) = key {
+        // Whoever saves first decides what everyone with this key is answered. When it cannot be saved, the request
+        // fails although the message is stored: its repetition finds the message by the key.
+        let saved = SavedAnswer::new(fingerprint, &reply).to_json()?;
+        let stored = state.store.save_answer(user_id, &key, &saved).await?;
+        fail::fail_point!("send.answer_saved");
+        reply = SavedAnswer::parse(&stored)?.reply()?;
+    }
+    fail::fail_point!("send.before_response");
+    Ok(reply.response(preference, is_repeat))
 }
 
 /// Why the message to be answered cannot be named to the platform.

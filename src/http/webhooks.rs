@@ -42,13 +42,17 @@ pub(super) async fn custom(
 ) -> Result<HttpResponse, ApiError> {
     let account: AccountId = path_id(&path)?;
     let body = read(payload, state.settings.server.max_body_bytes).await?;
+    fail::fail_point!("webhook.read");
     let delivery = Delivery {
         headers: headers(&request),
         body,
         received_at: state.clock.now(),
     };
     match state.tree.deliver(account, delivery).await {
-        Ok(_) => Ok(HttpResponse::Ok().json(json!({"ok": true}))),
+        Ok(_) => {
+            fail::fail_point!("webhook.before_response");
+            Ok(HttpResponse::Ok().json(json!({"ok": true})))
+        }
         Err(DeliverError::NoAccount) => {
             let text = "There is no such account, or it is disconnected";
             Err(ApiError::not_found("ACCOUNT_NOT_FOUND", text))

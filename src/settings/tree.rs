@@ -71,7 +71,7 @@ pub struct OutboxSettings {
     pub answer_seconds: u64,
     /// After so many hours of tries a message is marked failed.
     pub give_up_after_hours: u64,
-    /// Sends to platforms at the same time.
+    /// Sends to platforms at the same time; an account has a quarter of them at most.
     pub max_in_flight: usize,
 }
 
@@ -80,7 +80,7 @@ impl Default for OutboxSettings {
         Self {
             answer_seconds: 10,
             give_up_after_hours: 24,
-            max_in_flight: 64,
+            max_in_flight: 256,
         }
     }
 }

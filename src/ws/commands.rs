@@ -243,6 +243,7 @@ async fn carry_out(state: &AppState, user_id: UserId, command: Command) -> Resul
                 .tree
                 .send(user_id, new_message(state, send, reply_to), None)
                 .await?;
+            fail::fail_point!("socket.committed");
             Ok(json!({
                 "messageId": answer.message.id,
                 "conversationId": answer.message.conversation_id,

@@ -134,11 +134,13 @@ impl Socket {
         if self.in_flight >= MAX_IN_FLIGHT {
             return self.close(CloseCode::Flood, context);
         }
+        fail::fail_point!("socket.parsed");
         self.in_flight += 1;
         let (state, user_id) = (self.state.clone(), self.claims.sub);
         let work = async move { commands::run(&state, user_id, command).await };
         context.spawn(work.into_actor(self).map(|answer, socket, _context| {
             socket.in_flight -= 1;
+            fail::fail_point!("socket.before_answer");
             socket.wire.push(text_frame(&answer));
         }));
     }

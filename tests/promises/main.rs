@@ -16,12 +16,20 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+/// A platform that does what it is told.
+#[path = "../../actors/tests/support/mod.rs"]
+mod scripted;
+
+mod crash;
+mod failpoints;
 mod history;
 mod p01_committed;
 mod p02_idempotency;
 mod p03_once;
+mod p04_unknown;
 mod p05_webhooks;
 mod p06_first_contact;
+mod p07_order;
 mod p10_sequence;
 mod p18_panics;
 mod p25_forgeries;

@@ -8,10 +8,14 @@ use futures_util::future::join_all;
 use rand::{RngExt, SeedableRng};
 
 use super::history::{self, Entry};
-use crate::support::{Correspondent, Database, Hub, Kind, Process};
+use crate::support::{Answer, Correspondent, Database, Doom, Hub, Kind, Process};
 use crate::{on_both_databases, support};
 
-on_both_databases!(fifty_parallel_calls_with_one_key, the_same_message_across_a_kill);
+on_both_databases!(
+    fifty_parallel_calls_with_one_key,
+    the_same_message_across_a_kill,
+    fifty_parallel_calls_across_a_kill,
+);
 
 async fn fifty_parallel_calls_with_one_key(kind: Kind) {
     let hub = Hub::start(kind).await;
@@ -113,4 +117,72 @@ async fn the_same_message_across_a_kill(kind: Kind) {
         11,
         "seed {seed}"
     );
+}
+
+/// The hub dies under fifty calls with one key, at each of the steps around the commit; fifty more come to the next one.
+async fn fifty_parallel_calls_across_a_kill(kind: Kind) {
+    let database = Database::fresh(kind).await;
+    let process = Process::start(&database).await;
+    let (mut user, correspondent) = (process.client(), Correspondent::start());
+    user.register().await;
+    let channel = user.link(&correspondent).await;
+    let chat = user.receive(&channel, "chat", "m1", "hello").await;
+    process.kill();
+    let mut points = vec![
+        "journal.before_commit",
+        "journal.commit_sent",
+        "send.committed",
+        "send.answer_saved",
+        "send.before_response",
+    ];
+    if kind == Kind::Embedded && !support::is_long() {
+        // It starts slowly: one point, another one in each run.
+        points = vec![points[support::seed() as usize % points.len()]];
+    }
+    for point in points.iter().copied() {
+        let doom = Doom::At(point, 1);
+        let process = Process::start_doomed(&database, &doom)
+            .await
+            .expect("nothing is sent at start");
+        let dying = user.at(process.address);
+        let calls = (0..50).map(|number| dying.try_send(&chat, point, Some(point), number % 2 == 0));
+        let mut texts: BTreeSet<String> = BTreeSet::new();
+        let mut ids: BTreeSet<String> = BTreeSet::new();
+        let mut note = |answer: Answer| {
+            ids.insert(answer.json()["message"]["id"].to_string());
+            texts.insert(answer.text);
+        };
+        for answer in join_all(calls).await.into_iter().flatten() {
+            assert!(answer.status.is_success(), "{point}: {}", answer.text);
+            note(answer);
+        }
+        process.meet(&doom).await;
+        let process = Process::start(&database).await;
+        let living = user.at(process.address);
+        let calls = (0..50).map(|_| living.try_send(&chat, point, Some(point), false));
+        for answer in join_all(calls).await {
+            let answer = answer.unwrap();
+            assert!(answer.status.is_success(), "{point}: {}", answer.text);
+            note(answer);
+        }
+        assert_eq!(
+            (ids.len(), texts.len()),
+            (1, 1),
+            "{point}: one message, one answer: {texts:#?}"
+        );
+        living.send(&chat, "another body", Some(point)).await.expect(409);
+        process.kill();
+    }
+    let process = Process::start(&database).await;
+    support::until("all are sent", async || {
+        (history::by_id(correspondent.messages()).len() == points.len()).then_some(())
+    })
+    .await;
+    let sent: Vec<Entry> = points.iter().map(|point| Entry::new("out:chat", *point)).collect();
+    assert_eq!(
+        history::differences(&sent, &history::by_id(correspondent.messages())),
+        []
+    );
+    let stream = history::messages(&user.at(process.address).events().await);
+    assert_eq!(history::differences(&sent, &stream[1..]), []);
 }

@@ -1,16 +1,44 @@
 //! P3: a crash around a send repeats it under the same `webhook-id` and with the same body, so that a receiver that
 //! looks the id up has each message exactly once; a crash before the first byte repeats nothing.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
+use rand::RngExt;
+
+use super::crash::{Run, die_at_each};
 use super::history::{self, Entry};
-use crate::support::{Correspondent, Database, Kind, Process, Reply};
+use crate::support::{By, Correspondent, Database, Kind, Process, Reply, failpoints_of};
 use crate::{on_both_databases, support};
 
-on_both_databases!(killed_before_the_first_byte, killed_between_the_answer_and_its_commit);
+on_both_databases!(
+    killed_at_every_step_of_the_way_out,
+    killed_before_the_first_byte,
+    killed_between_the_answer_and_its_commit,
+);
 
 const MESSAGES: usize = 5;
+
+/// Between reading an outbox entry and storing its receipt, while the other end is in a bad mood.
+async fn killed_at_every_step_of_the_way_out(kind: Kind) {
+    let mut run = Run::begin(kind).await;
+    for chat in ["chat0", "chat2", "chat3", "chat5"] {
+        let moods = [
+            Reply::DoneThen(500),
+            Reply::DoneThenGone,
+            Reply::Refuse(503, None),
+            Reply::Late(Duration::from_millis(50)),
+        ];
+        // Well again after each, so that no message waits for long.
+        let replies = (0..5).flat_map(|_| [Reply::Done, moods[run.random.random_range(0..moods.len())].clone()]);
+        let replies: Vec<Reply> = replies.collect();
+        run.correspondent.reply(chat, replies);
+    }
+    let rounds = if support::is_long() { 10 } else { 1 };
+    for _ in 0..rounds {
+        die_at_each(&mut run, kind, failpoints_of(By::P3), 3).await;
+    }
+    run.end().await;
+}
 
 async fn killed_before_the_first_byte(kind: Kind) {
     killed_at(kind, "outbox.before_send", 1, 0).await;
@@ -63,20 +91,9 @@ async fn killed_at(kind: Kind, point: &str, before: usize, repeated: usize) {
         (sent.count() == MESSAGES).then_some(())
     })
     .await;
-    let received = correspondent.received();
-    assert!(received.iter().all(|one| one.is_signed));
-    let mut bodies: BTreeMap<&str, Vec<_>> = BTreeMap::new();
-    let mut once = Vec::new();
-    for one in received.iter().filter(|one| one.body["type"] == "message.send") {
-        let same = bodies.entry(&one.id).or_default();
-        same.push(&one.body);
-        if same.len() == 1 {
-            once.push(Entry::new("out:chat", one.body["message"]["text"].as_str().unwrap()));
-        }
-        assert_eq!(same[0], &one.body, "{point}: a repetition has the same body");
-    }
-    let tries: usize = bodies.values().map(Vec::len).sum();
-    assert_eq!(tries, MESSAGES + repeated, "{point}: {bodies:#?}");
-    let differences = history::differences(&accepted, &once);
+    correspondent.assert_same_bodies();
+    let tries = correspondent.messages();
+    assert_eq!(tries.len(), MESSAGES + repeated, "{point}: {tries:#?}");
+    let differences = history::differences(&accepted, &history::by_id(tries));
     assert!(differences.is_empty(), "{point}: {differences:#?}");
 }

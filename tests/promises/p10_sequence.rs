@@ -15,7 +15,6 @@ on_both_databases!(sixty_four_writers_and_two_readers);
 
 const WRITERS: usize = 64;
 const CHATS: usize = 9;
-const ACTIONS: usize = 6;
 const LAST: &str = "the last message";
 
 async fn sixty_four_writers_and_two_readers(kind: Kind) {
@@ -73,7 +72,8 @@ async fn sixty_four_writers_and_two_readers(kind: Kind) {
 /// Deliveries, sends and marks of having read, in turn.
 async fn write(seed: u64, writer: usize, user: &Client, channel: &Channel, conversations: &[String]) {
     let mut random = rand::rngs::StdRng::seed_from_u64(seed ^ (writer as u64));
-    for action in 0..ACTIONS {
+    let actions = if support::is_long() { 100 } else { 6 };
+    for action in 0..actions {
         let chat = random.random_range(0..CHATS);
         let text = format!("w{writer}a{action}");
         match writer % 3 {

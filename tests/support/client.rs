@@ -179,18 +179,20 @@ impl Client {
     pub async fn events(&self) -> Vec<Value> {
         let mut events = Vec::new();
         loop {
-            let after = events
-                .last()
-                .map_or(0, |event: &Value| event["seq"].as_i64().expect("a number"));
-            let page = self
-                .get(&format!("/api/events?after={after}&limit=1000"))
-                .await
-                .expect(200);
+            let last = events.last().map(|event: &Value| event["seq"].as_i64());
+            let after = last.map_or(0, |seq| seq.expect("a number"));
+            let page = self.try_events_page(after).await.expect("the hub answers");
             events.extend(page["events"].as_array().expect("events").clone());
             if page["hasMore"] == false {
                 return events;
             }
         }
+    }
+
+    /// The events after that number, at most 1,000, of a hub that may die under it.
+    pub async fn try_events_page(&self, after: i64) -> Result<Value, reqwest::Error> {
+        let path = format!("/api/events?after={after}&limit=1000");
+        Ok(try_answer(self.request(Method::GET, &path)).await?.expect(200))
     }
 
     /// Sends a message; with a key when there is one.

@@ -1,11 +1,13 @@
 //! The other end of a custom channel: a server that checks signatures, notes what it is sent, and answers as told.
 
-use std::collections::{HashMap, VecDeque};
-use std::net::SocketAddr;
+use std::collections::{HashMap, HashSet, VecDeque};
+use std::net::{Shutdown, SocketAddr};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use actix_web::{App, HttpRequest, HttpResponse, HttpServer, web};
+use rand::seq::SliceRandom;
+use rand::{Rng, RngExt};
 use serde_json::{Value, json};
 
 use super::sign;
@@ -31,13 +33,21 @@ pub enum Reply {
     DoneThen(u16),
     /// Does the work, but only after a pause.
     Late(Duration),
+    /// Does the work, then closes the connection without an answer.
+    DoneThenGone,
+    /// Does nothing and never answers; the connection stays open.
+    Silence,
 }
+
+/// One way to close a connection from within.
+struct Line(socket2::Socket);
 
 #[derive(Default)]
 struct State {
     secrets: Mutex<Vec<String>>,
     received: Mutex<Vec<Received>>,
     replies: Mutex<HashMap<String, VecDeque<Reply>>>,
+    frozen: Mutex<HashSet<String>>,
 }
 
 /// A running correspondent. It ends with the test's process.
@@ -52,6 +62,13 @@ impl Correspondent {
         let state = Arc::new(State::default());
         let shared = web::Data::from(Arc::clone(&state));
         let server = HttpServer::new(move || App::new().app_data(shared.clone()).default_service(web::to(take)))
+            .on_connect(|connection, data| {
+                if let Some(stream) = connection.downcast_ref::<actix_rt::net::TcpStream>() {
+                    data.insert(Line(
+                        socket2::SockRef::from(stream).try_clone().expect("a second handle"),
+                    ));
+                }
+            })
             .workers(1)
             .disable_signals()
             .bind("127.0.0.1:0")
@@ -81,6 +98,21 @@ impl Correspondent {
             .extend(replies);
     }
 
+    /// Answers nothing of this chat any more, for ever.
+    pub fn freeze(&self, chat: &str) {
+        self.state.frozen.lock().unwrap().insert(chat.to_owned());
+    }
+
+    /// Whatever came again under one id had the same body.
+    pub fn assert_same_bodies(&self) {
+        let mut first: HashMap<String, Value> = HashMap::new();
+        for one in self.received() {
+            assert!(one.is_signed, "{one:?}");
+            let known = first.entry(one.id.clone()).or_insert_with(|| one.body.clone());
+            assert_eq!(*known, one.body, "a repetition has the same body");
+        }
+    }
+
     /// Everything it was sent, in order.
     pub fn received(&self) -> Vec<Received> {
         self.state.received.lock().unwrap().clone()
@@ -105,6 +137,15 @@ impl Correspondent {
     }
 }
 
+/// A storm of deliveries: each of the messages 0, 1, 2 … one to five times, in any order.
+pub fn storm(messages: usize, random: &mut impl Rng) -> Vec<usize> {
+    let mut deliveries: Vec<usize> = (0..messages)
+        .flat_map(|message| std::iter::repeat_n(message, random.random_range(1..=5)))
+        .collect();
+    deliveries.shuffle(random);
+    deliveries
+}
+
 async fn take(request: HttpRequest, body: web::Bytes, state: web::Data<State>) -> HttpResponse {
     let header = |name: &str| {
         request
@@ -123,13 +164,18 @@ async fn take(request: HttpRequest, body: web::Bytes, state: web::Data<State>) -
     });
     let body: Value = serde_json::from_slice(&body).unwrap_or_default();
     let chat = body["conversation"]["id"].as_str().unwrap_or_default().to_owned();
-    let reply = state
+    let scripted = state
         .replies
         .lock()
         .unwrap()
         .get_mut(&chat)
-        .and_then(VecDeque::pop_front)
-        .unwrap_or(Reply::Done);
+        .and_then(VecDeque::pop_front);
+    let is_frozen = state.frozen.lock().unwrap().contains(&chat);
+    let reply = if is_frozen {
+        Reply::Silence
+    } else {
+        scripted.unwrap_or(Reply::Done)
+    };
     let done = || {
         state.received.lock().unwrap().push(Received {
             id: id.clone(),
@@ -155,5 +201,12 @@ async fn take(request: HttpRequest, body: web::Bytes, state: web::Data<State>) -
             tokio::time::sleep(pause).await;
             done()
         }
+        Reply::DoneThenGone => {
+            done();
+            let Line(line) = request.conn_data().expect("every connection has one");
+            let _ = line.shutdown(Shutdown::Both);
+            std::future::pending().await
+        }
+        Reply::Silence => std::future::pending().await,
     }
 }

@@ -6,22 +6,30 @@
 mod client;
 mod correspondent;
 mod database;
+mod failpoints;
 mod hub;
 mod process;
 mod socket;
 
 pub use client::{Answer, Channel, Client, PASSWORD, answer, now, received, sign, try_answer};
-pub use correspondent::{Correspondent, Received, Reply};
+pub use correspondent::{Correspondent, Received, Reply, storm};
 pub use database::{Database, Kind};
-pub use hub::{ADMIN_TOKEN, Hub, JWT_SECRET};
-pub use process::Process;
+pub use failpoints::{By, FAILPOINTS, failpoints_of};
+pub use hub::{ADMIN_TOKEN, Hub, JWT_SECRET, VAULT_KEY};
+pub use process::{Doom, Process};
 pub use socket::Socket;
 
 use std::time::Duration;
 
 /// Waits until something is so, at most twenty seconds.
-pub async fn until<T>(what: &str, mut look: impl AsyncFnMut() -> Option<T>) -> T {
-    for _ in 0..1_000 {
+pub async fn until<T>(what: &str, look: impl AsyncFnMut() -> Option<T>) -> T {
+    until_in(Duration::from_secs(20), what, look).await
+}
+
+/// Waits until something is so, at most so long.
+pub async fn until_in<T>(patience: Duration, what: &str, mut look: impl AsyncFnMut() -> Option<T>) -> T {
+    let begun = hub_actors::clock::instant();
+    while begun.elapsed() < patience {
         if let Some(found) = look().await {
             return found;
         }

@@ -9,6 +9,18 @@ use std::time::Duration;
 use super::hub::{ADMIN_TOKEN, JWT_SECRET, VAULT_KEY};
 use super::{Client, Database};
 
+/// What `abort` ends a process with (POSIX).
+const SIGABRT: i32 = 6;
+
+/// When a process is to die.
+#[derive(Clone, Debug)]
+pub enum Doom {
+    /// Killed from outside after that time.
+    After(Duration),
+    /// By its own hand, as suddenly as by SIGKILL, when it has passed that failpoint so often.
+    At(&'static str, u32),
+}
+
 /// A running process of the real binary.
 pub struct Process {
     pub address: SocketAddr,
@@ -24,6 +36,28 @@ impl Process {
 
     /// With other environment variables: settings, or `FAILPOINTS`.
     pub async fn start_with(database: &Database, variables: &[(&str, &str)]) -> Self {
+        match Self::try_start(database, variables).await {
+            Ok(process) => process,
+            Err(process) => panic!("the hub does not listen:\n{}", process.log()),
+        }
+    }
+
+    /// Starts a hub that is to die. None when it died before it listened: then its doom came so early.
+    pub async fn start_doomed(database: &Database, doom: &Doom) -> Option<Self> {
+        let Doom::At(point, count) = doom else {
+            return Some(Self::start(database).await);
+        };
+        match Self::try_start(database, &[("ABORT_AT", &format!("{point}:{count}"))]).await {
+            Ok(process) => Some(process),
+            Err(process) => {
+                process.died_at(doom).await;
+                None
+            }
+        }
+    }
+
+    /// The process without an address when it ended, or did not listen for a minute.
+    async fn try_start(database: &Database, variables: &[(&str, &str)]) -> Result<Self, Self> {
         let mut command = Command::new(env!("CARGO_BIN_EXE_messaging-hub"));
         command
             .current_dir(database.folder())
@@ -49,9 +83,37 @@ impl Process {
         let shared = Arc::clone(&log);
         std::thread::spawn(move || read_log(BufReader::new(output), &shared, sender));
         let address = tokio::time::timeout(Duration::from_secs(60), receiver).await;
-        let address = address.ok().and_then(Result::ok);
-        let address = address.unwrap_or_else(|| panic!("the hub does not listen:\n{}", log.lock().unwrap()));
-        Self { address, child, log }
+        let nowhere = SocketAddr::from(([127, 0, 0, 1], 1));
+        match address.ok().and_then(Result::ok) {
+            Some(address) => Ok(Self { address, child, log }),
+            None => Err(Self {
+                address: nowhere,
+                child,
+                log,
+            }),
+        }
+    }
+
+    /// Waits for its doom to strike. That a process dies of itself at a failpoint proves that the point was passed.
+    pub async fn meet(self, doom: &Doom) {
+        if let Doom::After(pause) = doom {
+            tokio::time::sleep(*pause).await;
+            self.kill();
+        } else {
+            self.died_at(doom).await;
+        }
+    }
+
+    async fn died_at(mut self, doom: &Doom) {
+        use std::os::unix::process::ExitStatusExt;
+        for _ in 0..3_000 {
+            if let Some(status) = self.child.try_wait().expect("the process can be asked") {
+                assert_eq!(status.signal(), Some(SIGABRT), "{doom:?}: {status}\n{}", self.log());
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        panic!("the process does not come to its end: {doom:?}\n{}", self.log());
     }
 
     /// A client that is not signed in.
@@ -92,11 +154,6 @@ impl Process {
             );
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
-    }
-
-    /// True once it has ended by itself, for example at a failpoint.
-    pub fn has_ended(&mut self) -> bool {
-        self.child.try_wait().expect("the process can be asked").is_some()
     }
 }
 

@@ -88,6 +88,11 @@ impl Socket {
         self.send_text(&command.to_string()).await;
     }
 
+    /// Sends a command to a hub that may die under it.
+    pub async fn try_send(&mut self, command: &Value) -> Result<(), tokio_tungstenite::tungstenite::Error> {
+        self.stream.send(Message::text(command.to_string())).await
+    }
+
     /// Sends any text.
     pub async fn send_text(&mut self, text: &str) {
         self.send_message(Message::text(text)).await;

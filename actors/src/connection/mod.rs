@@ -248,6 +248,7 @@ impl Connection {
             Err(error) => return drop(reply.send(Err(error))),
         };
         let received = blame.during(|| adapter.receive(&account, &delivery));
+        fail::fail_point!("webhook.mapped");
         let hub = Arc::clone(&self.hub);
         let work = async move {
             match received {
@@ -288,6 +289,7 @@ impl Connection {
         let was_refused = self.is_refused;
         let work = async move {
             let result = adapter.send(&account, &outbound).await;
+            fail::fail_point!("connection.sent");
             let is_refused = matches!(&result, Err(error) if error.failure == SendFailure::Unauthorized);
             let news = match (&result, was_refused) {
                 (Err(_), _) if is_refused => {

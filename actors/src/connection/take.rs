@@ -44,6 +44,7 @@ pub(super) async fn take(
             Err(AppendError::Busy) => return Err(DeliverError::Busy),
         }
     }
+    fail::fail_point!("webhook.committed");
     Ok(Delivered::Committed { events: committed })
 }
 
@@ -67,6 +68,7 @@ pub(super) async fn hand_over(
         blame,
         reply,
     })?;
+    fail::fail_point!("webhook.handed_over");
     Ok(receiver)
 }
 

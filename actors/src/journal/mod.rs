@@ -153,7 +153,9 @@ impl Journal {
         let (batch, replies): (Vec<Append>, Vec<Reply>) = self.waiting.drain(..size).unzip();
         let hub = Arc::clone(&self.hub);
         let commit = async move {
+            fail::fail_point!("journal.batched");
             let results = hub.store.commit(&batch).await;
+            fail::fail_point!("journal.after_commit");
             settle(&hub, batch.len(), results, replies);
         };
         context.spawn(commit.into_actor(self).map(|(), journal, context| {
@@ -179,6 +181,7 @@ fn settle(
         events.extend(appended.events.iter().cloned());
     }
     publish(hub, events);
+    fail::fail_point!("journal.published");
     for (result, reply) in results.into_iter().zip(replies) {
         if let Ok(appended) = &result {
             let queued = appended.queued.iter();

@@ -36,6 +36,7 @@ pub(super) struct Outcome {
 
 /// Makes one try. Comes back only when its outcome is stored: until then the lane waits.
 pub(super) async fn attempt(hub: &Hub, mut entry: OutboxEntry) -> Outcome {
+    fail::fail_point!("outbox.started");
     let key = send_key(hub, &entry).await;
     if entry.state == OutboxState::Sending && key == SendKey::None {
         // A crash between the first byte and the stored answer: nobody knows, so nothing is sent again.
@@ -54,6 +55,7 @@ pub(super) async fn attempt(hub: &Hub, mut entry: OutboxEntry) -> Outcome {
                 message: None,
             };
         }
+        fail::fail_point!("outbox.marked");
     }
     fail::fail_point!("outbox.before_send");
     let result = send(hub, &entry).await;
@@ -160,6 +162,7 @@ async fn finish(hub: &Hub, mut entry: OutboxEntry, report: SendReport, park: Opt
     )
     .await;
     let again_at = again_at.filter(|_| !matches!(appended, Err(Refusal::Settled)));
+    fail::fail_point!("outbox.stored");
     entry.state = OutboxState::Queued;
     let message = appended.ok().filter(|_| again_at.is_none()).and_then(last_message);
     Outcome {

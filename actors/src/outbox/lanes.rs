@@ -1,14 +1,16 @@
 //! The lanes: one queue per conversation, and when each may go on.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::ops::Bound;
 
 use time::OffsetDateTime;
+use uuid::Uuid;
 
 use crate::domain::OutboxEntry;
 use crate::ids::{AccountId, ConversationId, MessageId, OutboxId, Seq};
 
-#[derive(Default)]
 struct Lane {
+    account_id: AccountId,
     /// By the order in which they were accepted.
     entries: BTreeMap<(Seq, OutboxId), OutboxEntry>,
     is_busy: bool,
@@ -21,7 +23,9 @@ pub(super) struct Lanes {
     lanes: HashMap<ConversationId, Lane>,
     sleeping: BTreeSet<(OffsetDateTime, ConversationId)>,
     /// Lanes that have something to do and neither sleep nor have a try under way.
-    idle: BTreeSet<ConversationId>,
+    idle: BTreeMap<AccountId, BTreeSet<ConversationId>>,
+    /// Whose lanes were started last: the accounts after it come first then.
+    turn: Option<AccountId>,
     len: usize,
 }
 
@@ -54,7 +58,13 @@ impl Lanes {
     /// later than the try that it follows.
     pub(super) fn insert(&mut self, entry: OutboxEntry) {
         let id = entry.conversation_id;
-        let lane = self.lanes.entry(id).or_default();
+        let account_id = entry.account_id;
+        let lane = self.lanes.entry(id).or_insert_with(|| Lane {
+            account_id,
+            entries: BTreeMap::new(),
+            is_busy: false,
+            sleeps_until: None,
+        });
         let known = lane.entries.get(&(entry.order, entry.id));
         if known.is_some_and(|known| entry.due_at <= known.due_at) {
             return;
@@ -63,7 +73,7 @@ impl Lanes {
             self.len += 1;
         }
         if !lane.is_busy && lane.sleeps_until.is_none() {
-            self.idle.insert(id);
+            self.set_idle(account_id, id);
         }
     }
 
@@ -77,16 +87,18 @@ impl Lanes {
     }
 
     pub(super) fn set_busy(&mut self, id: ConversationId) {
-        self.idle.remove(&id);
         if let Some(lane) = self.lanes.get_mut(&id) {
             lane.is_busy = true;
+            let account = lane.account_id;
+            self.unset_idle(account, id);
         }
     }
 
     pub(super) fn sleep(&mut self, id: ConversationId, until: OffsetDateTime) {
-        self.idle.remove(&id);
         if let Some(lane) = self.lanes.get_mut(&id) {
             lane.sleeps_until = Some(until);
+            let account = lane.account_id;
+            self.unset_idle(account, id);
             self.sleeping.insert((until, id));
         }
     }
@@ -115,18 +127,43 @@ impl Lanes {
             }
             (None, _) => {}
         }
+        let account = lane.account_id;
         if lane.entries.is_empty() {
             self.lanes.remove(&id);
-            self.idle.remove(&id);
+            self.unset_idle(account, id);
         } else {
-            self.idle.insert(id);
+            self.set_idle(account, id);
         }
         is_same
     }
 
-    /// Lanes that could start now, at most `limit`.
-    pub(super) fn ready(&self, limit: usize) -> Vec<ConversationId> {
-        self.idle.iter().copied().take(limit).collect()
+    /// Lanes that could start now, at most `limit`, and of each account at most as many as it has `room` for. The accounts
+    /// take turns.
+    pub(super) fn ready(&mut self, limit: usize, room: impl Fn(AccountId) -> usize) -> Vec<ConversationId> {
+        let mut ready = Vec::new();
+        let turn = self.turn.unwrap_or(AccountId(Uuid::nil()));
+        let later = self.idle.range((Bound::Excluded(turn), Bound::Unbounded));
+        for (account, lanes) in later.chain(self.idle.range(..=turn)) {
+            let places = room(*account).min(limit - ready.len());
+            if places > 0 {
+                ready.extend(lanes.iter().take(places));
+                self.turn = Some(*account);
+            }
+        }
+        ready
+    }
+
+    fn set_idle(&mut self, account: AccountId, id: ConversationId) {
+        self.idle.entry(account).or_default().insert(id);
+    }
+
+    fn unset_idle(&mut self, account: AccountId, id: ConversationId) {
+        if let Some(lanes) = self.idle.get_mut(&account) {
+            lanes.remove(&id);
+            if lanes.is_empty() {
+                self.idle.remove(&account);
+            }
+        }
     }
 
     /// Wakes the lanes whose time has come.
@@ -136,7 +173,8 @@ impl Lanes {
             self.sleeping.remove(&(until, id));
             if let Some(lane) = self.lanes.get_mut(&id) {
                 lane.sleeps_until = None;
-                self.idle.insert(id);
+                let account = lane.account_id;
+                self.set_idle(account, id);
                 due.push(id);
             }
         }
@@ -154,7 +192,7 @@ impl Lanes {
             self.sleeping.remove(&(until, id));
             if let Some(lane) = self.lanes.get_mut(&id) {
                 lane.sleeps_until = None;
-                self.idle.insert(id);
+                self.set_idle(account_id, id);
             }
         }
     }
@@ -249,5 +287,38 @@ mod tests {
         assert_eq!(lanes.due(START), []);
         assert_eq!(lanes.due(START + time::Duration::SECOND), [stuck]);
         assert!(lanes.next(stuck).is_some());
+    }
+
+    #[test]
+    fn accounts_take_turns_and_none_gets_more_than_its_room() {
+        let mut lanes = Lanes::default();
+        let accounts: Vec<AccountId> = (0..3).map(|_| AccountId::generate(START)).collect();
+        let mut owners = HashMap::new();
+        for (account, count) in accounts.iter().zip([100, 100, 2]) {
+            for order in 0..count {
+                let conversation_id = ConversationId::generate(START);
+                owners.insert(conversation_id, *account);
+                lanes.insert(OutboxEntry {
+                    account_id: *account,
+                    ..entry(conversation_id, order)
+                });
+            }
+        }
+        let mut busy: HashMap<AccountId, usize> = HashMap::new();
+        for _ in 0..3 {
+            let room = |account: AccountId| 5 - busy.get(&account).copied().unwrap_or(0);
+            for id in lanes.ready(5, room) {
+                lanes.set_busy(id);
+                *busy.entry(owners[&id]).or_default() += 1;
+            }
+        }
+        let counts: Vec<usize> = accounts.iter().map(|account| busy[account]).collect();
+        assert_eq!(counts, [5, 5, 2]);
+        let full = |account| 5 - busy[&account].min(5);
+        assert_eq!(
+            lanes.ready(100, full),
+            [],
+            "who has no room waits, and nobody else has anything to do"
+        );
     }
 }

@@ -7,6 +7,7 @@ mod attempt;
 mod lanes;
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
@@ -63,6 +64,8 @@ pub struct Outbox {
     /// Nothing leaves for these accounts before that time: the platform asked to wait.
     parked: HashMap<AccountId, OffsetDateTime>,
     in_flight: usize,
+    /// Of those under way, how many each account has.
+    in_flight_of: HashMap<AccountId, usize>,
     loaded_at: Instant,
     wake: Option<(OffsetDateTime, actix::SpawnHandle)>,
     is_stopping: bool,
@@ -90,6 +93,7 @@ impl ChildSpec for OutboxSpec {
             watchers: HashMap::new(),
             parked: HashMap::new(),
             in_flight: 0,
+            in_flight_of: HashMap::new(),
             loaded_at: clock::instant(),
             wake: None,
             is_stopping: false,
@@ -207,6 +211,9 @@ impl Outbox {
         let Some(entry) = self.lanes.next(conversation_id) else {
             return;
         };
+        if room(&self.hub, &self.in_flight_of, entry.account_id) == 0 {
+            return;
+        }
         let now = self.hub.clock.now();
         let parked_until = self.parked.get(&entry.account_id).copied().filter(|until| *until > now);
         let due_at = parked_until.map_or(entry.due_at, |until| until.max(entry.due_at));
@@ -219,6 +226,7 @@ impl Outbox {
         let entry = entry.clone();
         self.lanes.set_busy(conversation_id);
         self.in_flight += 1;
+        *self.in_flight_of.entry(entry.account_id).or_default() += 1;
         let hub = Arc::clone(&self.hub);
         let work = async move { attempt(&hub, entry).await };
         context.spawn(
@@ -230,6 +238,12 @@ impl Outbox {
     fn ended(&mut self, outcome: Outcome, context: &mut Context<Self>) {
         fail::fail_point!("outbox.ended");
         self.in_flight -= 1;
+        if let Entry::Occupied(mut count) = self.in_flight_of.entry(outcome.entry.account_id) {
+            *count.get_mut() -= 1;
+            if *count.get() == 0 {
+                count.remove();
+            }
+        }
         let conversation_id = outcome.entry.conversation_id;
         if let Some(until) = outcome.park_account_until {
             self.parked.insert(outcome.entry.account_id, until);
@@ -252,7 +266,8 @@ impl Outbox {
     fn start_ready(&mut self, context: &mut Context<Self>) {
         while !self.is_stopping {
             let free = self.hub.settings.outbox_in_flight.saturating_sub(self.in_flight);
-            let ready = self.lanes.ready(free);
+            let (hub, in_flight_of) = (&self.hub, &self.in_flight_of);
+            let ready = self.lanes.ready(free, |account| room(hub, in_flight_of, account));
             if ready.is_empty() {
                 return;
             }
@@ -294,6 +309,13 @@ impl Outbox {
             context.stop();
         }
     }
+}
+
+/// Tries that an account may begin now. One account has a quarter of all at most, so that a platform that never answers
+/// holds up no other account.
+fn room(hub: &Hub, in_flight_of: &HashMap<AccountId, usize>, account_id: AccountId) -> usize {
+    let share = hub.settings.outbox_in_flight.div_ceil(4);
+    share.saturating_sub(in_flight_of.get(&account_id).copied().unwrap_or(0))
 }
 
 async fn load_all(hub: &Hub, mut after: Option<OutboxId>) -> Vec<OutboxEntry> {

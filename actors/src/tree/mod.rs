@@ -418,7 +418,10 @@ impl Tree {
             let (reply, receiver) = oneshot::channel();
             let append = append.clone();
             let answered = match conversation.tell(conversation::Command::Act { append, reply }) {
-                Ok(()) => answer(receiver, PATIENCE).await,
+                Ok(()) => {
+                    fail::fail_point!("send.handed_over");
+                    answer(receiver, PATIENCE).await
+                }
                 Err(error) => Err(error),
             };
             match answered {

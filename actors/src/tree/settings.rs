@@ -15,7 +15,7 @@ pub struct TreeSettings {
     pub journal_queue: usize,
     /// A conversation in which nothing has happened for so long ends.
     pub conversation_idle: Duration,
-    /// Tries to send that may be under way at once.
+    /// Tries to send that may be under way at once; of one account a quarter.
     pub outbox_in_flight: usize,
     /// Entries that may wait in the outbox; more sends are answered with "busy".
     pub outbox_capacity: usize,

@@ -9,7 +9,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use hub_actors::domain::{
     Account, AccountState, Append, Appended, Change, ConversationProfile, Credentials, Event, InboundEvent,
-    InboundKind, InboundMessage, MessageKind, OutboxEntry, OutboxState, Receipt, SendError, StreamPosition,
+    InboundKind, InboundMessage, MessageKind, NewMessage, OutboxEntry, OutboxState, Receipt, SendError, StreamPosition,
     UnreadMessage, Workspace, apply,
 };
 use hub_actors::ports::{
@@ -19,7 +19,7 @@ use hub_actors::ports::{
 };
 use hub_actors::session::CloseReason;
 use hub_actors::tree::{Tree, TreeParts, TreeSettings};
-use hub_actors::{AccountId, Clock, ConversationId, ExternalId, OutboxId, PlatformId, Seq, UserId};
+use hub_actors::{AccountId, Clock, ConversationId, ExternalId, MessageId, OutboxId, PlatformId, Seq, UserId};
 use time::OffsetDateTime;
 use uuid::Uuid;
 
@@ -352,6 +352,20 @@ pub fn message_event(chat: &str, id: &str) -> InboundEvent {
             is_history: false,
             sent_at: START,
         })),
+    }
+}
+
+pub fn new_message(conversation_id: ConversationId, text: &str) -> NewMessage {
+    NewMessage {
+        id: MessageId::generate(START),
+        outbox_id: OutboxId::generate(START),
+        conversation_id,
+        text: text.to_owned(),
+        kind: MessageKind::Text,
+        media_url: None,
+        reply_to: None,
+        client_id: None,
+        idempotency: None,
     }
 }
 

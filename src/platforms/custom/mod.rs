@@ -52,6 +52,7 @@ impl Adapter for Custom {
     fn receive(&self, account: &Account, delivery: &Delivery) -> Result<Vec<InboundEvent>, ReceiveError> {
         let secrets = Link::secrets(&account.credentials, delivery.received_at);
         let signed_at = signature::verify(delivery, &secrets)?;
+        fail::fail_point!("webhook.verified");
         let defaults = map::Defaults {
             own_id: &account.external_id,
             signed_at,

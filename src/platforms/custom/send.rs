@@ -36,6 +36,7 @@ pub(super) async fn send(
     let body = request_body(account, &key, outbound).to_string();
     let request = signed_request(client, guard, clock.now(), account, &key, body)?;
     let response = request.send().await.map_err(|error| transport_failure(&error))?;
+    fail::fail_point!("custom.answered");
     if response.status().is_success() {
         // Only a message has an id that later events can name.
         let is_message = matches!(outbound.action, OutboundAction::Send { .. });

@@ -91,6 +91,7 @@ impl Store {
         load::load(&connection, self.vault(), &needs, &mut workspace).await?;
         // The wait for the locks is over: what is stamped now is stamped in the order of the commits.
         workspace.now = self.now();
+        fail::fail_point!("journal.loaded");
         let streams = workspace.streams.clone();
         let answers = apply(&mut workspace, batch)?;
         let rows = Rows::collect(&workspace, &streams, self.vault())?;

@@ -160,9 +160,11 @@ pub(super) async fn save_and_commit(
         // What fails on this side is not sent, so COMMIT must not follow it. Dropping the transaction rolls it back.
         answers.push(Sent::now(answer).await.map_err(|error| classify(&error))?);
     }
+    fail::fail_point!("journal.before_commit");
     let client = connection.client();
     let commit: Answer<'_> = Box::pin(async { client.batch_execute("COMMIT").await.map(|()| 0) });
     let commit = Sent::now(commit).await;
+    fail::fail_point!("journal.commit_sent");
     transaction.close();
     let all = async {
         // Answers come in the order of sending, so waiting for them one after the other loses no time.
