@@ -23,5 +23,6 @@ mod p03_once;
 mod p05_webhooks;
 mod p06_first_contact;
 mod p10_sequence;
+mod p11_resume;
 mod p18_panics;
 mod p25_forgeries;

@@ -8,6 +8,7 @@ mod correspondent;
 mod database;
 mod hub;
 mod process;
+mod proxy;
 mod socket;
 
 pub use client::{Answer, Channel, Client, PASSWORD, answer, now, received, sign, try_answer};
@@ -15,6 +16,7 @@ pub use correspondent::{Correspondent, Received, Reply};
 pub use database::{Database, Kind};
 pub use hub::{ADMIN_TOKEN, Hub, JWT_SECRET};
 pub use process::Process;
+pub use proxy::{Direction, Proxy, Trouble};
 pub use socket::Socket;
 
 use std::time::Duration;
