@@ -26,3 +26,4 @@ mod p10_sequence;
 mod p11_resume;
 mod p18_panics;
 mod p25_forgeries;
+mod soak;

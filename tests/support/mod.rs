@@ -10,6 +10,7 @@ mod hub;
 mod process;
 mod proxy;
 mod socket;
+mod vitals;
 
 pub use client::{Answer, Channel, Client, PASSWORD, answer, now, received, sign, try_answer};
 pub use correspondent::{Correspondent, Received, Reply};
@@ -18,6 +19,7 @@ pub use hub::{ADMIN_TOKEN, Hub, JWT_SECRET};
 pub use process::Process;
 pub use proxy::{Direction, Proxy, Trouble};
 pub use socket::Socket;
+pub use vitals::{Vitals, files, median, resident};
 
 use std::time::Duration;
 
