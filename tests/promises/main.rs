@@ -25,5 +25,6 @@ mod p06_first_contact;
 mod p10_sequence;
 mod p11_resume;
 mod p18_panics;
+mod p21_database_away;
 mod p25_forgeries;
 mod soak;

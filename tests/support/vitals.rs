@@ -32,12 +32,12 @@ impl Vitals {
             .find_map(|line| line.strip_prefix("hub_outbox_depth "));
         let tree = operator.get("/api/admin/tree").await.expect(200);
         let nodes = tree["nodes"].as_array().expect("nodes");
-        let mailboxes: u64 = nodes.iter().filter_map(|node| node["mailboxDepth"].as_u64()).sum();
+        let depths = nodes.iter().filter_map(|node| node["mailboxDepth"].as_u64());
         Self {
             resident: resident(process),
             files: files(process),
-            outbox: depth.expect("a gauge").parse::<f64>().expect("a number") as usize,
-            mailboxes: mailboxes as usize,
+            outbox: depth.expect("a gauge").parse().expect("a number"),
+            mailboxes: depths.filter_map(|depth| usize::try_from(depth).ok()).sum(),
         }
     }
 }
