@@ -36,6 +36,8 @@ use crate::views::FrameEncoder;
 
 /// How often a running hub looks for keys that another one has added.
 const KEY_REFRESH: Duration = Duration::from_secs(10);
+/// How often the metrics are tidied: what was measured waits in memory until then, or until somebody reads `/metrics`.
+const METRICS_UPKEEP: Duration = Duration::from_secs(5);
 /// A client that takes longer to send a request's head is cut off.
 const REQUEST_HEAD_PATIENCE: Duration = Duration::from_secs(10);
 /// A peer that takes nothing of what waits for it for so long is cut off by the system, also in the middle of a write.
@@ -54,7 +56,7 @@ pub struct Application {
     store: Store,
     usage: UsageLog,
     shutdown: Duration,
-    key_refresh: tokio::task::JoinHandle<()>,
+    background: [tokio::task::JoinHandle<()>; 2],
 }
 
 /// Stops a running hub from elsewhere.
@@ -122,6 +124,7 @@ impl Application {
             .jwt_secret
             .clone()
             .ok_or(StartError::Missing("auth.jwt_secret"))?;
+        let metrics = metrics()?;
         let state = web::Data::new(AppState {
             tokens: Tokens::new(
                 &jwt_secret,
@@ -137,7 +140,7 @@ impl Application {
             tree: tree.clone(),
             limiter,
             usage: usage.clone(),
-            metrics: metrics()?,
+            metrics: metrics.clone(),
             sessions: SessionCache::default(),
             rotation: RotationGuard::default(),
         });
@@ -145,7 +148,10 @@ impl Application {
             state.rotation.continue_in_background(store.clone());
         }
         let (address, server) = listen(&settings, &state)?;
-        let key_refresh = actix_rt::spawn(refresh_keys(store.clone()));
+        let background = [
+            actix_rt::spawn(refresh_keys(store.clone())),
+            actix_rt::spawn(tidy_metrics(metrics)),
+        ];
         tracing::info!(address = %address, "listening on http://{address}");
         let shutdown = Duration::from_secs(settings.server.shutdown_seconds);
         Ok(Self {
@@ -156,7 +162,7 @@ impl Application {
             store,
             usage,
             shutdown,
-            key_refresh,
+            background,
         })
     }
 
@@ -186,7 +192,9 @@ impl Application {
         }
         tracing::info!("stopping");
         drain(&handle, &self.tree, self.shutdown).await;
-        self.key_refresh.abort();
+        for task in &self.background {
+            task.abort();
+        }
         let last = async {
             self.usage.flush().await;
             self.store.close().await;
@@ -334,6 +342,13 @@ async fn refresh_keys(store: Store) {
         if let Err(error) = store.load_vault_keys().await {
             tracing::warn!(%error, "the vault's keys could not be refreshed");
         }
+    }
+}
+
+async fn tidy_metrics(metrics: PrometheusHandle) {
+    loop {
+        tokio::time::sleep(METRICS_UPKEEP).await;
+        metrics.run_upkeep();
     }
 }
 

@@ -31,5 +31,8 @@ mod p05_webhooks;
 mod p06_first_contact;
 mod p07_order;
 mod p10_sequence;
+mod p11_resume;
 mod p18_panics;
+mod p21_database_away;
 mod p25_forgeries;
+mod soak;

@@ -5,6 +5,7 @@ use std::net::{Shutdown, SocketAddr};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use actix_web::dev::ServerHandle;
 use actix_web::{App, HttpRequest, HttpResponse, HttpServer, web};
 use rand::seq::SliceRandom;
 use rand::{Rng, RngExt};
@@ -48,6 +49,29 @@ struct State {
     received: Mutex<Vec<Received>>,
     replies: Mutex<HashMap<String, VecDeque<Reply>>>,
     frozen: Mutex<HashSet<String>>,
+    server: Mutex<Option<ServerHandle>>,
+}
+
+/// Serves at an address; where it is.
+fn serve(state: &Arc<State>, address: SocketAddr) -> SocketAddr {
+    let shared = web::Data::from(Arc::clone(state));
+    let server = HttpServer::new(move || App::new().app_data(shared.clone()).default_service(web::to(take)))
+        .on_connect(|connection, data| {
+            if let Some(stream) = connection.downcast_ref::<actix_rt::net::TcpStream>() {
+                data.insert(Line(
+                    socket2::SockRef::from(stream).try_clone().expect("a second handle"),
+                ));
+            }
+        })
+        .workers(1)
+        .disable_signals()
+        .bind(address)
+        .expect("a free port");
+    let address = server.addrs()[0];
+    let server = server.run();
+    *state.server.lock().unwrap() = Some(server.handle());
+    actix_rt::spawn(server);
+    address
 }
 
 /// A running correspondent. It ends with the test's process.
@@ -60,22 +84,18 @@ pub struct Correspondent {
 impl Correspondent {
     pub fn start() -> Self {
         let state = Arc::new(State::default());
-        let shared = web::Data::from(Arc::clone(&state));
-        let server = HttpServer::new(move || App::new().app_data(shared.clone()).default_service(web::to(take)))
-            .on_connect(|connection, data| {
-                if let Some(stream) = connection.downcast_ref::<actix_rt::net::TcpStream>() {
-                    data.insert(Line(
-                        socket2::SockRef::from(stream).try_clone().expect("a second handle"),
-                    ));
-                }
-            })
-            .workers(1)
-            .disable_signals()
-            .bind("127.0.0.1:0")
-            .expect("a free port");
-        let address = server.addrs()[0];
-        actix_rt::spawn(server.run());
+        let address = serve(&state, SocketAddr::from(([127, 0, 0, 1], 0)));
         Self { address, state }
+    }
+
+    /// Goes away in the middle of what it does, and comes back at the same address after a while. It forgets nothing.
+    pub async fn restart(&self, away: Duration) {
+        let handle = self.state.server.lock().unwrap().take();
+        if let Some(handle) = handle {
+            handle.stop(false).await;
+        }
+        tokio::time::sleep(away).await;
+        serve(&self.state, self.address);
     }
 
     pub fn url(&self) -> String {

@@ -1,5 +1,6 @@
 //! A fresh database for each test.
 
+use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use tempfile::TempDir;
@@ -64,6 +65,21 @@ impl Database {
     pub fn url(&self) -> String {
         let mut url = url::Url::parse(&self.admin).expect("HUB_TEST_POSTGRES_URL is a URL");
         url.set_path(&self.name);
+        url.to_string()
+    }
+
+    /// The address of the server of a real database.
+    pub fn server(&self) -> SocketAddr {
+        let url = url::Url::parse(&self.admin).expect("HUB_TEST_POSTGRES_URL is a URL");
+        let addresses = url.socket_addrs(|| Some(5_432)).expect("the host is known");
+        addresses[0]
+    }
+
+    /// The address of a real database behind a proxy to its server.
+    pub fn url_through(&self, proxy: SocketAddr) -> String {
+        let mut url = url::Url::parse(&self.url()).expect("a URL");
+        url.set_ip_host(proxy.ip()).expect("a URL takes a host");
+        url.set_port(Some(proxy.port())).expect("a URL takes a port");
         url.to_string()
     }
 

@@ -9,7 +9,9 @@ mod database;
 mod failpoints;
 mod hub;
 mod process;
+mod proxy;
 mod socket;
+mod vitals;
 
 pub use client::{Answer, Channel, Client, PASSWORD, answer, now, received, sign, try_answer};
 pub use correspondent::{Correspondent, Received, Reply, storm};
@@ -17,7 +19,9 @@ pub use database::{Database, Kind};
 pub use failpoints::{By, FAILPOINTS, failpoints_of};
 pub use hub::{ADMIN_TOKEN, Hub, JWT_SECRET, VAULT_KEY};
 pub use process::{Doom, Process};
+pub use proxy::{Direction, Proxy, Trouble};
 pub use socket::Socket;
+pub use vitals::{Vitals, files, median, resident};
 
 use std::time::Duration;
 

@@ -103,6 +103,11 @@ impl Socket {
         self.stream.send(message).await.expect("the socket takes it");
     }
 
+    /// As [`Socket::send_text`], for a connection that may be cut under it.
+    pub async fn try_send_text(&mut self, text: &str) -> bool {
+        self.stream.send(Message::text(text)).await.is_ok()
+    }
+
     /// The next message of the protocol, pongs and pings included.
     pub async fn next_message(&mut self) -> Message {
         let message = tokio::time::timeout(PATIENCE, self.stream.next()).await;
