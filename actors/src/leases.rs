@@ -64,7 +64,7 @@ impl Actor for Leases {
     type Context = Context<Self>;
 
     fn started(&mut self, context: &mut Self::Context) {
-        self.look(context);
+        context.run_later(Duration::ZERO, Self::look);
         context.run_interval(RENEW, Self::look);
     }
 }
@@ -81,7 +81,6 @@ impl Handler<Letter<Command>> for Leases {
     type Result = ();
 
     fn handle(&mut self, letter: Letter<Command>, context: &mut Self::Context) {
-        fail::fail_point!("leases");
         match letter.open() {
             Command::Look => self.look(context),
             Command::Stop => context.stop(),
@@ -92,6 +91,7 @@ impl Handler<Letter<Command>> for Leases {
 impl Leases {
     /// Renews and takes leases, and hands each to its connection, started if need be.
     fn look(&mut self, context: &mut Context<Self>) {
+        fail::fail_point!("leases");
         let platforms = self.hub.adapters.live();
         if platforms.is_empty() {
             return;

@@ -196,6 +196,7 @@ panics_in! {
     journal: "journal", 9, "journal";
     reader: "reader", 1, "reader";
     scheduler: "scheduler", 0, "scheduler";
+    leases: "leases", 0, "leases";
     connection: "connection", 9, "connections/connection/";
     conversation: "conversation", 9, "conversations/conversation/";
     session: "session", 9, "sessions/session/";

@@ -48,6 +48,7 @@ pub const FAILPOINTS: &[(&str, By)] = &[
     ("connection", P18),
     ("conversation", P18),
     ("journal", P18),
+    ("leases", P18),
     ("outbox", P18),
     ("reader", P18),
     ("scheduler", P18),
