@@ -17,7 +17,9 @@ mod support;
 use std::sync::Arc;
 use std::time::Duration;
 
-use hub_actors::domain::{Account, DeliveryStatus, Message, Receipt, SendError, SendFailure, StreamPosition};
+use hub_actors::domain::{
+    Account, DeliveryStatus, Message, OutboxState, Receipt, SendError, SendFailure, StreamPosition,
+};
 use hub_actors::ports::SendKey;
 use hub_actors::session::CloseReason;
 use hub_actors::tree::{DeliverError, Delivered, SendAnswer, Tree};
@@ -240,6 +242,28 @@ async fn a_new_tree_finishes_what_an_old_one_left() {
     assert_eq!(message(&store, left.id).status, DeliveryStatus::Queued);
     let _new = tree(&store, &platform).await;
     until("it is sent", || message(&store, left.id).status == DeliveryStatus::Sent).await;
+}
+
+#[actix_rt::test]
+async fn a_try_without_an_answer_is_let_go_when_the_tree_stops() {
+    for (send_key, status, state) in [
+        (SendKey::None, DeliveryStatus::Unknown, OutboxState::Stopped),
+        (SendKey::Forever, DeliveryStatus::Queued, OutboxState::Queued),
+    ] {
+        let (store, account) = MemoryStore::with_account();
+        let platform = Scripted::new(send_key);
+        let tree = tree(&store, &platform).await;
+        let id = conversation(&tree, &store, &account, "chat").await;
+        let hanging = tree
+            .send(account.user_id, new_message(id, "hangs"), None)
+            .await
+            .unwrap();
+        until("it is under way", || platform.sent().len() == 1).await;
+        tree.stop(Duration::from_secs(2)).await;
+        let entry = store.rows(|rows| rows.workspace.outbox.values().next().cloned().unwrap());
+        assert_eq!(entry.state, state, "{send_key:?}");
+        assert_eq!(message(&store, hanging.message.id).status, status, "{send_key:?}");
+    }
 }
 
 #[actix_rt::test]

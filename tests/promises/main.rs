@@ -34,5 +34,6 @@ mod p10_sequence;
 mod p11_resume;
 mod p18_panics;
 mod p21_database_away;
+mod p22_shutdown;
 mod p25_forgeries;
 mod soak;

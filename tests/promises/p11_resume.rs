@@ -76,12 +76,57 @@ async fn cut_at_random_bytes(kind: Kind) {
     hub.stop().await;
 }
 
+/// What retention has deleted cannot be resumed: `recovered: false`, or, when that turns out only while the socket
+/// catches up, close code 4003. Either way the client begins at the position that it is told.
+#[test]
+fn what_has_been_deleted_is_said() {
+    support::run(async {
+        let hub = Hub::start(Kind::Postgres).await;
+        for is_online in [false, true] {
+            let user = hub.user().await;
+            let channel = user.link(&Correspondent::start()).await;
+            for number in 0..8 {
+                user.receive(&channel, "chat", &format!("m{number}"), "old").await;
+            }
+            let page = user.get("/api/events").await.expect(200);
+            let epoch = page["epoch"].as_str().unwrap().to_owned();
+            let last = user.events().await.len() as i64;
+            // A session that is in memory already knows the bounds of before.
+            let online = if is_online { Some(user.socket(None).await) } else { None };
+            let trim = format!(
+                "WITH trimmed AS (UPDATE users SET trimmed_seq = 6 WHERE id = '{0}' RETURNING id) \
+                 DELETE FROM events WHERE user_id = '{0}' AND seq <= 6 RETURNING seq",
+                user.user_id
+            );
+            assert_eq!(hub.database.query(&trim).await.len(), 6);
+            user.get("/api/events?after=3").await.expect(410);
+            let (mut socket, first) = user.socket(Some(&format!("{epoch}:3"))).await;
+            if is_online {
+                assert_eq!(socket.closed().await, Some(4003));
+                (socket, _) = user.socket(None).await;
+            } else {
+                assert_eq!(
+                    (&first["data"]["recovered"], &first["data"]["seq"]),
+                    (&Value::Bool(false), &last.into())
+                );
+            }
+            user.receive(&channel, "chat", "new", "new").await;
+            assert_eq!(socket.next_event().await["seq"], last + 1);
+            let (mut socket, first) = user.socket(Some(&format!("{epoch}:6"))).await;
+            assert_eq!(first["data"]["recovered"], true, "everything after it is still there");
+            assert_eq!(socket.next_event().await["seq"], 7);
+            drop(online);
+        }
+        hub.stop().await;
+    });
+}
+
 /// Messages come in all the time, one by one and now and then very many.
 async fn publish(seed: u64, user: Client, channel: Channel, finished: tokio::sync::watch::Receiver<bool>) {
     let mut random = StdRng::seed_from_u64(seed);
     let mut number = 0;
     while !*finished.borrow() {
-        let count = if random.random_ratio(1, 40) {
+        let count = if number == 0 || random.random_ratio(1, 40) {
             BURST
         } else {
             random.random_range(1..4)

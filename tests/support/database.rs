@@ -104,6 +104,14 @@ impl Database {
             })
             .collect()
     }
+
+    /// After a stop in good order no row of the outbox says `sending`. Only a real database can be asked.
+    pub async fn assert_nothing_is_sending(&self) {
+        if self.kind == Kind::Postgres {
+            let left = self.query("SELECT id FROM outbox WHERE state = 'sending'").await;
+            assert!(left.is_empty(), "left in the middle of being sent: {left:?}");
+        }
+    }
 }
 
 impl Drop for Database {

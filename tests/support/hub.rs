@@ -55,13 +55,14 @@ impl Hub {
         client
     }
 
-    /// Stops it in good order. A test that ends without calling it leaves the hub to the end of its process.
+    /// Stops it in good order, and looks that nothing is left in the middle of being sent. A test that ends without calling it leaves the hub to the end of its process.
     pub async fn stop(self) -> Database {
         self.stop.stop();
         self.running
             .await
             .expect("the hub does not panic")
             .expect("the hub stops in good order");
+        self.database.assert_nothing_is_sending().await;
         self.database
     }
 }

@@ -34,7 +34,7 @@ pub(super) struct Outcome {
     pub(super) message: Option<Box<Message>>,
 }
 
-/// Makes one try. Comes back only when its outcome is stored: until then the lane waits.
+/// Makes one try. When the tree stops, a try without an answer ends as one whose answer was lost. Comes back only when its outcome is stored: until then the lane waits.
 pub(super) async fn attempt(hub: &Hub, mut entry: OutboxEntry) -> Outcome {
     fail::fail_point!("outbox.started");
     let key = send_key(hub, &entry).await;
@@ -87,9 +87,12 @@ async fn send(hub: &Hub, entry: &OutboxEntry) -> Result<Receipt, SendError> {
     connection
         .tell(connection::Command::Send { outbound, reply })
         .map_err(unreachable)?;
-    answer(receiver, SEND_PATIENCE)
-        .await
-        .map_err(|_| SendError::new(SendFailure::AnswerLost))?
+    let lost = || SendError::new(SendFailure::AnswerLost);
+    let mut lets_go = hub.lets_go.subscribe();
+    tokio::select! {
+        answered = answer(receiver, SEND_PATIENCE) => answered.map_err(|_| lost())?,
+        _ = lets_go.wait_for(|lets_go| *lets_go) => Err(lost()),
+    }
 }
 
 /// What follows from the platform's answer, and until when its account is parked.

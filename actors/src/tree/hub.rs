@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use actix_rt::Arbiter;
 use time::OffsetDateTime;
+use tokio::sync::watch;
 use uuid::Uuid;
 
 use super::TreeSettings;
@@ -58,6 +59,8 @@ pub struct Hub {
     pub(crate) owner: Uuid,
     /// Entries in the outbox's memory, for the bound at which sends are refused.
     pub(crate) outbox_depth: AtomicUsize,
+    /// True when the tree stops and tries that have no answer yet wait for it no longer.
+    pub(crate) lets_go: watch::Sender<bool>,
     heads: Cache<ConversationId, Arc<ConversationHead>>,
     platforms: Cache<AccountId, PlatformId>,
     arbiters: Vec<Arbiter>,
@@ -93,6 +96,7 @@ impl Hub {
             encoder: parts.encoder,
             bus: parts.bus,
             outbox_depth: AtomicUsize::new(0),
+            lets_go: watch::Sender::new(false),
             heads: Cache::default(),
             platforms: Cache::default(),
             arbiters,

@@ -7,6 +7,7 @@ mod hub;
 mod links;
 mod settings;
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -78,12 +79,15 @@ impl Tree {
         self.hub.sessions.stop(patience).await;
     }
 
-    /// Ends the tree in order: tries to send are finished or left to the next start, what waits for its commit is
-    /// committed.
+    /// Ends the tree in order: tries to send are finished or handed back, what waits for its commit is committed.
     pub async fn stop(&self, patience: Duration) {
         let hub = &self.hub;
         hub.sessions.stop(patience / 8).await;
-        hub.outboxes.stop(patience / 2).await;
+        let mut outboxes = pin!(hub.outboxes.stop(patience / 2));
+        if tokio::time::timeout(patience * 3 / 8, &mut outboxes).await.is_err() {
+            hub.lets_go.send_replace(true);
+            outboxes.await;
+        }
         hub.leases.stop(patience / 8).await;
         hub.connections.stop(patience / 8).await;
         hub.conversations.stop(patience / 8).await;

@@ -316,7 +316,11 @@ impl Adapter for ScriptedAdapter {
             hub_actors::domain::OutboundAction::Send { text, .. } => text.clone(),
             other => format!("{other:?}"),
         };
+        let hangs = text == "hangs";
         self.0.sends.lock().unwrap().push((outbound.key, chat.clone(), text));
+        if hangs {
+            std::future::pending::<()>().await;
+        }
         let answer = self
             .0
             .answers
