@@ -18,6 +18,7 @@ use crate::domain::{AccountState, Append, Appended, Change, Event, OutboxEntry};
 use crate::ids::{AccountId, ConversationId, PlatformId, UserId};
 use crate::journal::{self, JournalSpec, ReaderSpec};
 use crate::leases::{LeasesSpec, new_owner};
+use crate::login::{LoginSpec, UnderWay};
 use crate::mailbox::CallError;
 use crate::outbox::{self, OutboxSpec};
 use crate::ports::{Adapters, AppendError, Bus, ConversationHead, Encoder, Store, StoreError};
@@ -54,6 +55,8 @@ pub struct Hub {
     pub(crate) outboxes: Children<OutboxSpec>,
     pub(crate) schedulers: Children<SchedulerSpec>,
     pub(crate) leases: Children<LeasesSpec>,
+    pub(crate) logins: Children<LoginSpec>,
+    pub(crate) logins_under_way: UnderWay,
     /// The name under which this hub holds leases.
     pub(crate) owner: Uuid,
     /// Entries in the outbox's memory, for the bound at which sends are refused.
@@ -75,7 +78,8 @@ impl Hub {
             outboxes,
             schedulers,
             leases,
-        ] = [(); 8].map(|()| handles());
+            logins,
+        ] = [(); 9].map(|()| handles());
         Arc::new_cyclic(|hub: &Weak<Self>| Self {
             journals: Children::start(JournalSpec { hub: hub.clone() }, journals),
             readers: Children::start(ReaderSpec { hub: hub.clone() }, readers),
@@ -85,6 +89,8 @@ impl Hub {
             outboxes: Children::start(OutboxSpec { hub: hub.clone() }, outboxes),
             schedulers: Children::start(SchedulerSpec { hub: hub.clone() }, schedulers),
             leases: Children::start(LeasesSpec { hub: hub.clone() }, leases),
+            logins: Children::start(LoginSpec { hub: hub.clone() }, logins),
+            logins_under_way: UnderWay::default(),
             owner: new_owner(),
             settings: parts.settings,
             clock: parts.clock,

@@ -4,6 +4,7 @@
 
 mod hub;
 mod links;
+mod login;
 mod settings;
 
 use std::sync::Arc;
@@ -112,6 +113,11 @@ impl Tree {
         Ok(Self { hub })
     }
 
+    /// The handle of a tree, for a part of it.
+    pub(crate) fn of(hub: Arc<Hub>) -> Self {
+        Self { hub }
+    }
+
     /// Ends all sockets; their clients are told to come back.
     pub async fn close_sockets(&self, patience: Duration) {
         self.hub.sessions.stop(patience).await;
@@ -123,6 +129,7 @@ impl Tree {
         let hub = &self.hub;
         hub.sessions.stop(patience / 8).await;
         hub.outboxes.stop(patience / 2).await;
+        hub.logins.stop(patience / 8).await;
         hub.leases.stop(patience / 8).await;
         hub.connections.stop(patience / 8).await;
         hub.conversations.stop(patience / 8).await;
@@ -409,6 +416,7 @@ impl Tree {
         nodes.extend(hub.outboxes.nodes().await);
         nodes.extend(hub.schedulers.nodes().await);
         nodes.extend(hub.leases.nodes().await);
+        nodes.extend(hub.logins.nodes().await);
         nodes
     }
 
