@@ -90,9 +90,11 @@ pub struct PlatformSettings {
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields, expecting = "a section with its own keys")]
 pub struct TelegramSettings {
-    /// `api_id` of my.telegram.org.
+    /// `api_id` of my.telegram.org, which is a name for it too.
+    #[serde(alias = "api_id")]
     pub app_id: Option<String>,
-    /// `api_hash` of my.telegram.org.
+    /// `api_hash` of my.telegram.org, which is a name for it too.
+    #[serde(alias = "api_hash")]
     pub app_secret: Option<SecretString>,
     /// OAuth client id.
     pub client_id: Option<String>,

@@ -29,8 +29,8 @@ const MAX_TEXT: usize = 4096;
 
 /// What is missing when the settings name no application.
 const NOT_CONFIGURED: &str = "This hub has no Telegram application yet: its operator makes one at \
-     https://my.telegram.org (\"API development tools\") and sets platforms.telegram.app_id to its api_id and \
-     platforms.telegram.app_secret to its api_hash.";
+     https://my.telegram.org (\"API development tools\") and sets platforms.telegram.api_id and \
+     platforms.telegram.api_hash.";
 
 /// What a link needs of its adapter.
 struct Parts {
