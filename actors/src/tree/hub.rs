@@ -13,7 +13,7 @@ use uuid::Uuid;
 use super::TreeSettings;
 use crate::clock::Clock;
 use crate::connection::ConnectionSpec;
-use crate::conversation::ConversationSpec;
+use crate::conversation::{self, ConversationSpec};
 use crate::domain::{AccountState, Append, Appended, Change, Event, OutboxEntry};
 use crate::ids::{AccountId, ConversationId, PlatformId, UserId};
 use crate::journal::{self, JournalSpec, ReaderSpec};
@@ -191,6 +191,14 @@ impl Hub {
         Ok(Some(head))
     }
 
+    /// Forgets what is in memory of an account's conversations: they were deleted behind the actors' backs.
+    pub(super) fn forget_conversations(&self, account_id: AccountId) {
+        self.heads.retain(|_, head| head.account_id != account_id);
+        for conversation in self.conversations.matching(|key| key.account_id == account_id) {
+            conversation.insist(|| conversation::Command::Stop);
+        }
+    }
+
     /// The platform of an entry's account; none when it cannot be told at the moment.
     pub(crate) async fn platform_of(&self, entry: &OutboxEntry) -> Option<PlatformId> {
         if let Some(platform) = self.platforms.get(&entry.account_id) {
@@ -261,6 +269,11 @@ impl<K, V> Default for Cache<K, V> {
 impl<K: Eq + Hash, V: Clone> Cache<K, V> {
     fn get(&self, key: &K) -> Option<V> {
         self.0.read().unwrap_or_else(PoisonError::into_inner).get(key).cloned()
+    }
+
+    fn retain(&self, mut is_kept: impl FnMut(&K, &V) -> bool) {
+        let mut map = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        map.retain(|key, value| is_kept(key, value));
     }
 
     fn insert(&self, key: K, value: V) {

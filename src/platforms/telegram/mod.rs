@@ -2,11 +2,28 @@
 //! Who calls it: `platforms::adapters`; the tree, through the ports of a live adapter.
 //! What it may not know: storage, routes, other platforms. Telegram's API is <https://core.telegram.org/api>.
 
+mod attachment;
+mod backfill;
 mod client;
+mod cursors;
 mod errors;
+mod heard;
+mod history;
+mod line;
 mod link;
 mod login;
+mod map;
+mod markdown;
+mod media;
+mod peers;
+mod reactions;
+mod send;
 mod session;
+mod system;
+mod taker;
+mod thumbnail;
+mod updates;
+mod upload;
 
 use std::sync::Arc;
 
@@ -26,6 +43,9 @@ use session::Centers;
 
 /// Longest text of a message, in characters. See <https://core.telegram.org/api/config>, `message_length_max`.
 const MAX_TEXT: usize = 4096;
+
+/// What a link must go on remembering when the hub forgets its conversations, by the beginnings of the names.
+pub const FIRM_MEMORY: &[&str] = &[session::SESSION, session::PEER];
 
 /// What is missing when the settings name no application.
 const NOT_CONFIGURED: &str = "This hub has no Telegram application yet: its operator makes one at \
