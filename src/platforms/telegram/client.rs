@@ -77,11 +77,6 @@ impl Connected {
         }
     }
 
-    /// grammers' own client, for what needs more than a call. Put a time limit on it.
-    pub fn client(&self) -> &Client {
-        &self.client
-    }
-
     /// The session that it runs with.
     pub fn session(&self) -> &Arc<HubSession> {
         &self.session

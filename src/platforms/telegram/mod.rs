@@ -17,6 +17,7 @@ mod markdown;
 mod media;
 mod peers;
 mod reactions;
+mod recovery;
 mod send;
 mod session;
 mod system;

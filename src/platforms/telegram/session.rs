@@ -224,19 +224,14 @@ impl HubSession {
         self.state().self_id = Some(self_id);
     }
 
+    /// True for the data centre that keeps the account.
+    pub fn is_home(&self, center: i32) -> bool {
+        self.state().home_dc == center
+    }
+
     /// What is known of a peer.
     pub fn known(&self, id: PeerId) -> Option<KnownPeer> {
         self.state().peers.get(&id).cloned()
-    }
-
-    /// The channels that can be asked about.
-    pub fn channels(&self) -> Vec<i64> {
-        let state = self.state();
-        let channels = state.peers.values().filter_map(|peer| match peer.info {
-            PeerInfo::Channel { id, auth: Some(_), .. } => Some(id),
-            _ => None,
-        });
-        channels.collect()
     }
 
     /// Takes over what is new about a peer.
