@@ -25,8 +25,10 @@ use tokio::sync::watch;
 use crate::cluster::limits::Quotas;
 use crate::cluster::{BusNotice, ClusterError, RedisBus, limits};
 use crate::http::admin::RotationGuard;
+use crate::http::messages::Complete;
 use crate::http::usage::UsageLog;
 use crate::http::{self, AppState, SessionCache, spa};
+use crate::media::MediaCache;
 use crate::platforms::{self, ClientError};
 use crate::settings::{Settings, SettingsError};
 use crate::store::Store;
@@ -46,6 +48,8 @@ const KEEP_ALIVE: Duration = Duration::from_secs(75);
 /// Open connections of one HTTP worker; more wait in the system's queue.
 const MAX_CONNECTIONS: usize = 25_000;
 const BACKLOG: u32 = 4_096;
+/// Parts of files that are fetched from platforms at once.
+const MAX_DOWNLOADS: usize = 16;
 
 /// A hub that is ready to run.
 pub struct Application {
@@ -125,6 +129,7 @@ impl Application {
             .clone()
             .ok_or(StartError::Missing("auth.jwt_secret"))?;
         let metrics = metrics()?;
+        let media = MediaCache::open(settings.database.path.join("media"), vault.clone());
         let state = web::Data::new(AppState {
             tokens: Tokens::new(
                 &jwt_secret,
@@ -142,6 +147,9 @@ impl Application {
             usage: usage.clone(),
             metrics: metrics.clone(),
             sessions: SessionCache::default(),
+            media,
+            downloads: tokio::sync::Semaphore::new(MAX_DOWNLOADS),
+            complete: Complete::default(),
             rotation: RotationGuard::default(),
         });
         if store.is_rotating().await? {

@@ -6,6 +6,7 @@ pub mod demo;
 pub mod doctor;
 pub mod http;
 pub mod maintenance;
+pub mod media;
 pub mod platforms;
 pub mod settings;
 pub mod store;

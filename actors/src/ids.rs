@@ -71,6 +71,8 @@ uuid_newtype! {
     OutboxId,
     /// A signed-in session: the family of refresh tokens that began with one login.
     SessionId,
+    /// A try to link an account, under way.
+    LoginId,
 }
 
 /// The text is not a lower-case hyphenated UUID.

@@ -10,6 +10,7 @@ pub mod domain;
 pub mod ids;
 pub mod journal;
 pub mod leases;
+pub mod login;
 pub mod mailbox;
 pub mod outbox;
 pub mod ports;
@@ -19,4 +20,6 @@ pub mod supervise;
 pub mod tree;
 
 pub use clock::Clock;
-pub use ids::{AccountId, ConversationId, ExternalId, MessageId, OutboxId, PlatformId, Seq, SessionId, UserId};
+pub use ids::{
+    AccountId, ConversationId, ExternalId, LoginId, MessageId, OutboxId, PlatformId, Seq, SessionId, UserId,
+};

@@ -63,6 +63,9 @@ pub(super) async fn list(identity: Identity, state: web::Data<AppState>) -> Resu
 pub(super) async fn connect(_identity: Identity, path: web::Path<String>) -> Result<HttpResponse, ApiError> {
     let platform: String = path.chars().take(50).collect();
     let text = match platform.as_str() {
+        crate::platforms::TELEGRAM => {
+            "A Telegram account is linked with POST /api/telegram/auth/phone or /api/telegram/auth/qr.".to_owned()
+        }
         crate::platforms::CUSTOM => {
             "An account of the custom channel is made with POST /api/accounts/custom, not by signing in.".to_owned()
         }
@@ -94,7 +97,8 @@ pub(super) async fn refresh(
     Err(ApiError::new(StatusCode::BAD_REQUEST, "INVALID_PLATFORM", text))
 }
 
-/// Disconnects an account: its credentials are erased, its conversations stay readable. Repeating it changes nothing.
+/// Disconnects an account: its session on the platform is ended, its credentials are erased, its conversations stay
+/// readable. Repeating it changes nothing.
 #[utoipa::path(
     delete, path = "/api/oauth/disconnect/{account_id}", tag = "accounts",
     params(("account_id" = uuid::Uuid, Path, description = "The account")),
@@ -111,6 +115,12 @@ pub(super) async fn disconnect(
     path: web::Path<String>,
 ) -> Result<HttpResponse, ApiError> {
     let id: AccountId = path_id(&path)?;
+    let account = state.store.find_account(identity.user_id, id).await?;
+    let account = account.ok_or(Refusal::NoAccount)?;
+    if account.is_active && state.tree.is_live(&account.platform) {
+        // While the account is still active, so that its link can say goodbye to the platform.
+        state.tree.end_link(id).await?;
+    }
     let _guard = CREDENTIALS.lock().await;
     if !state.store.disconnect_account(identity.user_id, id).await? {
         return Err(Refusal::NoAccount.into());

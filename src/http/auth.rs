@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use actix_web::http::StatusCode;
 use actix_web::web::ServiceConfig;
-use actix_web::{HttpResponse, web};
+use actix_web::{HttpRequest, HttpResponse, web};
 use hub_actors::{SessionId, UserId};
 use secrecy::SecretString;
 use serde::{Deserialize, Serialize};
@@ -14,6 +14,7 @@ use super::AppState;
 use super::body::JsonObject;
 use super::error::ApiError;
 use super::identity::Identity;
+use super::media;
 use crate::store::{NewRefreshToken, Rotation, User};
 use crate::vault::passwords;
 use crate::vault::tokens::{self, TokenError, TokenPair};
@@ -146,7 +147,11 @@ pub struct LoggedOut {
         (status = 429, description = "Too many attempts from this address"),
     )
 )]
-pub(super) async fn register(state: web::Data<AppState>, body: JsonObject) -> Result<HttpResponse, ApiError> {
+pub(super) async fn register(
+    state: web::Data<AppState>,
+    request: HttpRequest,
+    body: JsonObject,
+) -> Result<HttpResponse, ApiError> {
     let (email, password) = credentials(body, true)?;
     let hash = passwords::hash(password).await?;
     let user = state
@@ -154,7 +159,9 @@ pub(super) async fn register(state: web::Data<AppState>, body: JsonObject) -> Re
         .create_user(&email, &hash)
         .await?
         .ok_or_else(|| ApiError::conflict("USER_EXISTS", "User with this email already exists"))?;
-    Ok(HttpResponse::Created().json(sign_in(&state, user).await?))
+    let signed_in = sign_in(&state, user).await?;
+    let cookie = media::cookie(&request, &state, signed_in.refreshed.tokens.access_token.clone());
+    Ok(HttpResponse::Created().cookie(cookie).json(signed_in))
 }
 
 /// Signs a person in: begins a session.
@@ -167,12 +174,20 @@ pub(super) async fn register(state: web::Data<AppState>, body: JsonObject) -> Re
         (status = 429, description = "Too many attempts from this address"),
     )
 )]
-pub(super) async fn login(state: web::Data<AppState>, body: JsonObject) -> Result<HttpResponse, ApiError> {
+pub(super) async fn login(
+    state: web::Data<AppState>,
+    request: HttpRequest,
+    body: JsonObject,
+) -> Result<HttpResponse, ApiError> {
     let (email, password) = credentials(body, false)?;
     let (user, hash) = state.store.user_by_email(&email).await?.unzip();
     let fits = passwords::verify(password, hash).await?;
     match user {
-        Some(user) if fits => Ok(HttpResponse::Ok().json(sign_in(&state, user).await?)),
+        Some(user) if fits => {
+            let signed_in = sign_in(&state, user).await?;
+            let cookie = media::cookie(&request, &state, signed_in.refreshed.tokens.access_token.clone());
+            Ok(HttpResponse::Ok().cookie(cookie).json(signed_in))
+        }
         _ => Err(ApiError::new(
             StatusCode::UNAUTHORIZED,
             "AUTHENTICATION_FAILED",
@@ -192,7 +207,11 @@ pub(super) async fn login(state: web::Data<AppState>, body: JsonObject) -> Resul
         (status = 429, description = "Too many attempts from this address"),
     )
 )]
-pub(super) async fn refresh(state: web::Data<AppState>, body: JsonObject) -> Result<HttpResponse, ApiError> {
+pub(super) async fn refresh(
+    state: web::Data<AppState>,
+    request: HttpRequest,
+    body: JsonObject,
+) -> Result<HttpResponse, ApiError> {
     let token = refresh_token(body)?;
     let claims = state.tokens.verify_refresh(&token).map_err(|error| match error {
         TokenError::Expired => refresh_failed("Refresh token has expired"),
@@ -223,7 +242,8 @@ pub(super) async fn refresh(state: web::Data<AppState>, body: JsonObject) -> Res
         Rotation::Expired => return Err(refresh_failed("Refresh token has expired")),
         Rotation::Unknown => return Err(refresh_failed("Invalid refresh token")),
     };
-    Ok(HttpResponse::Ok().json(Refreshed::from(answer)))
+    let cookie = media::cookie(&request, &state, answer.access_token.clone());
+    Ok(HttpResponse::Ok().cookie(cookie).json(Refreshed::from(answer)))
 }
 
 /// Ends the session of a refresh token, with its sockets. Answers the same for a token that is not known.
@@ -231,7 +251,11 @@ pub(super) async fn refresh(state: web::Data<AppState>, body: JsonObject) -> Res
     post, path = "/api/auth/logout", tag = "auth", security(()), request_body = RefreshRequest,
     responses((status = 200, body = LoggedOut), (status = 400, description = "The field is missing or wrong"))
 )]
-pub(super) async fn logout(state: web::Data<AppState>, body: JsonObject) -> Result<HttpResponse, ApiError> {
+pub(super) async fn logout(
+    state: web::Data<AppState>,
+    request: HttpRequest,
+    body: JsonObject,
+) -> Result<HttpResponse, ApiError> {
     let token = refresh_token(body)?;
     // One that has expired still names its session, whose sockets may live on.
     if let Ok(claims) = state.tokens.read_refresh(&token)
@@ -239,7 +263,8 @@ pub(super) async fn logout(state: web::Data<AppState>, body: JsonObject) -> Resu
     {
         end_session(&state, claims.sub, session);
     }
-    Ok(HttpResponse::Ok().json(LoggedOut {
+    let cookie = media::no_cookie(&request, &state);
+    Ok(HttpResponse::Ok().cookie(cookie).json(LoggedOut {
         message: "Logged out successfully",
     }))
 }

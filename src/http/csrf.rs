@@ -11,7 +11,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::AppState;
-use super::security::{Scheme, forwarded_scheme};
+use super::security::is_secure;
 
 const COOKIE: &str = "csrftoken";
 /// A year, as known clients expect.
@@ -38,17 +38,11 @@ pub struct CsrfToken {
     responses((status = 200, body = CsrfToken))
 )]
 pub(super) async fn csrf_token(request: HttpRequest, state: web::Data<AppState>) -> HttpResponse {
-    let settings = &state.settings.server;
-    let is_secure = forwarded_scheme(request.head(), &settings.trusted_proxies) == Some(Scheme::Https)
-        || settings
-            .public_url
-            .as_ref()
-            .is_some_and(|url| url.starts_with("https://"));
     let cookie = Cookie::build(COOKIE, random_text(COOKIE_LENGTH))
         .path("/")
         .same_site(SameSite::Lax)
         .max_age(COOKIE_LIFE)
-        .secure(is_secure)
+        .secure(is_secure(&request, &state.settings.server))
         .finish();
     HttpResponse::Ok().cookie(cookie).json(CsrfToken {
         csrf_token: random_text(TOKEN_LENGTH),

@@ -93,6 +93,27 @@ fn session_over() -> ApiError {
     )
 }
 
+impl Identity {
+    /// The person of these claims.
+    ///
+    /// # Errors
+    /// 401 when the session is over.
+    pub(super) async fn of(state: &AppState, claims: Claims) -> Result<Self, ApiError> {
+        let is_live = state
+            .sessions
+            .is_live(claims.sid, || state.store.session_is_live(claims.sid))
+            .await?;
+        if !is_live {
+            return Err(session_over());
+        }
+        Ok(Self {
+            user_id: claims.sub,
+            session_id: claims.sid,
+            email: claims.email,
+        })
+    }
+}
+
 impl FromRequest for Identity {
     type Error = ApiError;
     type Future = LocalBoxFuture<'static, Result<Self, ApiError>>;
@@ -108,18 +129,7 @@ impl FromRequest for Identity {
                 Some(CheckedClaims(claims)) => claims,
                 None => access_claims(request.headers(), &state.tokens)?.ok_or_else(ApiError::unauthorized)?,
             };
-            let is_live = state
-                .sessions
-                .is_live(claims.sid, || state.store.session_is_live(claims.sid))
-                .await?;
-            if !is_live {
-                return Err(session_over());
-            }
-            Ok(Self {
-                user_id: claims.sub,
-                session_id: claims.sid,
-                email: claims.email,
-            })
+            Self::of(state, claims).await
         })
     }
 }

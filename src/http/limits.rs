@@ -42,8 +42,15 @@ impl Plan {
             plan(None, false)
         } else if is_any(&["/api/auth/register", "/api/auth/login", "/api/auth/refresh"]) {
             plan(Some(LimitClass::Strict), false)
-        } else if is_any(&["/api/telegram/auth"]) {
+        } else if is_any(&[
+            "/api/telegram/auth/phone",
+            "/api/telegram/auth/verify",
+            "/api/telegram/auth/qr",
+        ]) {
             plan(Some(LimitClass::Strict), true)
+        } else if is_any(&["/api/media"]) {
+            // A page shows dozens of pictures at once; how many are fetched at once is bounded where they are fetched.
+            plan(None, true)
         } else if is_any(&["/api/auth/logout", "/api/admin"]) {
             plan(Some(LimitClass::Standard), false)
         } else {

@@ -1,11 +1,13 @@
 //! Messages: recent ones, those of a conversation, unread counters, and the marks that they are read.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use actix_web::{HttpRequest, HttpResponse, web};
-use hub_actors::domain::Refusal;
+use hub_actors::domain::{Message, Refusal};
 use hub_actors::ports::Store as _;
-use hub_actors::{ConversationId, MessageId};
+use hub_actors::{ConversationId, MessageId, UserId};
+use quick_cache::sync::Cache;
 use serde::Serialize;
 use serde_json::json;
 use time::OffsetDateTime;
@@ -21,6 +23,12 @@ use crate::views::{self, MessageView};
 const MAX_LIMIT: i64 = 200;
 /// Messages of a conversation where the request does not say how many.
 const USUAL_LIMIT: i64 = 50;
+/// Older messages asked of the platform at once, at least.
+const OLDER: usize = 50;
+/// How long a request for messages waits for the platform.
+const OLDER_PATIENCE: Duration = Duration::from_secs(5);
+/// Conversations remembered as complete.
+const COMPLETE: usize = 50_000;
 /// Recent messages of all conversations in one answer.
 const RECENT_LIMIT: i64 = 100;
 
@@ -118,7 +126,8 @@ pub(super) async fn unread(identity: Identity, state: web::Data<AppState>) -> Re
     }))
 }
 
-/// Lists the messages of a conversation, the newest first.
+/// Lists the messages of a conversation, the newest first. Where the hub has no older ones and the account is held open, its
+/// platform is asked for them.
 #[utoipa::path(
     get, path = "/api/messages/{conversation_id}", tag = "messages",
     params(
@@ -148,8 +157,14 @@ pub(super) async fn of_conversation(
         limit: range.limit + 1,
         ..range
     };
+    let denied = || ApiError::forbidden("Access denied to this conversation");
     let page = state.store.messages(identity.user_id, id, &probe).await?;
-    let mut page = page.ok_or_else(|| ApiError::forbidden("Access denied to this conversation"))?;
+    let mut page = page.ok_or_else(denied)?;
+    let missing = probe.limit - i64::try_from(page.messages.len()).unwrap_or(probe.limit);
+    if missing > 0 && fetch_older(&state, identity.user_id, id, &page.messages, &range, missing).await {
+        let again = state.store.messages(identity.user_id, id, &probe).await?;
+        page = again.ok_or_else(denied)?;
+    }
     let limit = usize::try_from(range.limit).unwrap_or_default();
     let has_more = page.messages.len() > limit;
     page.messages.truncate(limit);
@@ -247,6 +262,72 @@ pub(super) async fn retry(
     let answer = answer.await?;
     let reply = send::Reply::of(&answer.message, actix_web::http::StatusCode::OK);
     Ok(reply.response(preference, false))
+}
+
+/// Asks the platform for messages older than the hub has, where the account is held open. True when some have come. When
+/// the platform does not answer soon, there is just what is there.
+async fn fetch_older(
+    state: &AppState,
+    user_id: UserId,
+    id: ConversationId,
+    known: &[Message],
+    range: &MessageRange,
+    missing: i64,
+) -> bool {
+    if state.complete.0.get(&id).is_some() {
+        return false;
+    }
+    let Ok(Some(conversation)) = state.store.conversation(user_id, id).await else {
+        return false;
+    };
+    if !state.tree.is_live(&conversation.platform) {
+        return false;
+    }
+    // Not every message has the platform's id: those that are still to be sent have none.
+    let oldest = known.iter().rev().find_map(|message| message.external_id.clone());
+    let before = match (oldest, range.before) {
+        (Some(oldest), _) => Some(oldest),
+        (None, Some(before)) => match state.store.message(user_id, before).await {
+            Ok(Some(message)) if message.external_id.is_some() => message.external_id,
+            _ => return false,
+        },
+        (None, None) if range.offset == 0 => None,
+        (None, None) => return false,
+    };
+    let wanted = usize::try_from(missing).unwrap_or_default().max(OLDER);
+    let fetch = state.tree.fetch_history(user_id, id, before, wanted);
+    match tokio::time::timeout(OLDER_PATIENCE, fetch).await {
+        Ok(Ok(count)) => {
+            if count < wanted {
+                state.complete.0.insert(id, ());
+            }
+            count > 0
+        }
+        Ok(Err(error)) => {
+            tracing::debug!(conversation_id = %id, %error, "older messages are not there now");
+            false
+        }
+        // They may still come, and are there for the next request.
+        Err(_) => false,
+    }
+}
+
+/// Conversations of which the hub has the first message, so that the platform is not asked again each time somebody scrolls
+/// up to it. Bounded; what is forgotten is asked once more.
+#[derive(Debug)]
+pub struct Complete(Cache<ConversationId, ()>);
+
+impl Complete {
+    /// Messages were deleted: nothing is known to be complete any more.
+    pub(super) fn forget(&self) {
+        self.0.clear();
+    }
+}
+
+impl Default for Complete {
+    fn default() -> Self {
+        Self(Cache::new(COMPLETE))
+    }
 }
 
 fn range(query: &Query) -> Result<MessageRange, ApiError> {

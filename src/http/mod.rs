@@ -14,12 +14,14 @@ pub mod health;
 pub mod identity;
 mod input;
 pub mod limits;
+pub mod media;
 pub mod messages;
 pub mod openapi;
 pub mod security;
 pub mod send;
 pub mod shape;
 pub mod spa;
+pub mod telegram;
 pub mod usage;
 pub mod webhooks;
 
@@ -39,6 +41,7 @@ pub use error::{ApiError, path_id};
 pub use identity::{AdminIdentity, Identity, SessionCache};
 pub(crate) use send::resolve_reply;
 
+use crate::media::MediaCache;
 use crate::settings::Settings;
 use crate::store::Store;
 use crate::vault::Vault;
@@ -70,6 +73,12 @@ pub struct AppState {
     pub sessions: SessionCache,
     /// The files served at `/`.
     pub site: spa::Site,
+    /// The parts of files that are kept on disk.
+    pub media: MediaCache,
+    /// Parts of files that are fetched at once.
+    pub downloads: tokio::sync::Semaphore,
+    /// Conversations of which the hub has the first message.
+    pub complete: messages::Complete,
     /// Whether keys are being replaced.
     pub rotation: admin::RotationGuard,
 }
@@ -120,7 +129,9 @@ pub fn configure(state: web::Data<AppState>) -> impl Fn(&mut ServiceConfig) {
             accounts::routes,
             conversations::routes,
             messages::routes,
+            media::routes,
             send::routes,
+            telegram::routes,
             events::routes,
             webhooks::routes,
             admin::routes,

@@ -6,7 +6,7 @@ use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
 use utoipa::{Modify, OpenApi};
 use utoipa_swagger_ui::{Config, SwaggerUi};
 
-use super::{accounts, admin, auth, conversations, csrf, events, health, messages, send, webhooks};
+use super::{accounts, admin, auth, conversations, csrf, events, health, media, messages, send, telegram, webhooks};
 
 const DOCUMENT: &str = "/api/openapi.json";
 
@@ -25,6 +25,7 @@ const DOCUMENT: &str = "/api/openapi.json";
         (name = "conversations", description = "Conversations"),
         (name = "messages", description = "Messages"),
         (name = "events", description = "The stream of events"),
+        (name = "telegram", description = "Telegram accounts"),
         (name = "webhooks", description = "What platforms deliver"),
         (name = "operation", description = "For whoever runs the hub"),
     ),
@@ -51,6 +52,16 @@ const DOCUMENT: &str = "/api/openapi.json";
         messages::read_conversation,
         messages::retry,
         send::send,
+        media::media,
+        telegram::auth::phone,
+        telegram::auth::verify,
+        telegram::auth::qr,
+        telegram::auth::status,
+        telegram::chats::dialogs,
+        telegram::chats::messages,
+        telegram::chats::send_text,
+        telegram::sync::sync,
+        telegram::sync::reset,
         events::list,
         webhooks::custom,
         health::health,

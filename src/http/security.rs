@@ -8,7 +8,7 @@ use actix_web::dev::{RequestHead, ServiceRequest, ServiceResponse};
 use actix_web::http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use actix_web::http::{Method, StatusCode};
 use actix_web::middleware::Next;
-use actix_web::{Error, HttpMessage, HttpResponse, web};
+use actix_web::{Error, HttpMessage, HttpRequest, HttpResponse, web};
 use tracing::Span;
 use tracing::field::{Empty, display};
 use tracing_actix_web::RootSpanBuilder;
@@ -199,6 +199,13 @@ pub async fn headers<Body: MessageBody + 'static>(
         );
     }
     Ok(response)
+}
+
+/// Whether cookies may be kept from plain HTTP: the person is known to come by HTTPS.
+pub(super) fn is_secure(request: &HttpRequest, settings: &ServerSettings) -> bool {
+    let is_public = |url: &String| url.starts_with("https://");
+    forwarded_scheme(request.head(), &settings.trusted_proxies) == Some(Scheme::Https)
+        || settings.public_url.as_ref().is_some_and(is_public)
 }
 
 /// How the person reached the proxy.

@@ -5,6 +5,7 @@
 pub mod address;
 pub mod client;
 pub mod custom;
+pub mod telegram;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,6 +20,12 @@ use crate::settings::Settings;
 /// The custom channel: any system that speaks signed webhooks.
 pub const CUSTOM: &str = "custom";
 
+/// Telegram, with a person's own account.
+pub const TELEGRAM: &str = "telegram";
+
+/// How long fetching a file may take that a person sends by its address.
+const FETCH_TIMEOUT: Duration = Duration::from_secs(60);
+
 /// Every platform that this hub speaks to, ready to use.
 ///
 /// # Errors
@@ -28,6 +35,12 @@ pub fn adapters(settings: &Settings, clock: Clock) -> Result<Adapters, ClientErr
         allow_private: settings.platforms.custom.allow_private_networks,
     };
     let timeout = Duration::from_secs(settings.platforms.custom.timeout_seconds);
+    let fetch = client::build(FETCH_TIMEOUT, guard)?;
+    let telegram = telegram::Telegram::new(&settings.platforms.telegram, fetch, guard, clock.clone());
+    let telegram: Arc<dyn Adapter> = Arc::new(telegram);
     let custom: Arc<dyn Adapter> = Arc::new(custom::Custom::new(client::build(timeout, guard)?, guard, clock));
-    Ok(Adapters::new([(PlatformId::from(CUSTOM), custom)]))
+    Ok(Adapters::new([
+        (PlatformId::from(CUSTOM), custom),
+        (PlatformId::from(TELEGRAM), telegram),
+    ]))
 }

@@ -195,6 +195,8 @@ mod tests {
                 ("HUB__WEBSOCKET__PING_SECONDS", "1m"),
                 ("HUB__PLATFORMS__FACEBOOK__APP_ID", "0123"),
                 ("HUB__PLATFORMS__TELEGRAM__DC", "2=127.0.0.1:4430"),
+                ("HUB__PLATFORMS__TELEGRAM__API_ID", "12345"),
+                ("HUB__PLATFORMS__TELEGRAM__APP_SECRET", "0123456789abcdef"),
                 ("HUB__PLATFORMS__CUSTOM__ALLOW_PRIVATE_NETWORKS", "true"),
             ],
         )
@@ -211,6 +213,8 @@ mod tests {
         assert!(settings.redis.url.is_none());
         assert_eq!(settings.websocket.ping_seconds, 60);
         assert_eq!(settings.platforms.facebook.app_id.as_deref(), Some("0123"));
+        assert_eq!(settings.platforms.telegram.app_id.as_deref(), Some("12345"));
+        assert!(settings.platforms.telegram.app_secret.is_some());
         assert!(settings.platforms.custom.allow_private_networks);
         assert!(!format!("{settings:?}").contains("0042"), "a secret is printed");
     }

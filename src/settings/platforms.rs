@@ -1,6 +1,6 @@
 //! Credentials and addresses of platforms. Every address can be replaced, so that tests run against loopback.
 
-use std::net::ToSocketAddrs;
+use std::net::{SocketAddr, SocketAddrV4, ToSocketAddrs};
 
 use secrecy::SecretString;
 use serde::Deserialize;
@@ -90,9 +90,11 @@ pub struct PlatformSettings {
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields, expecting = "a section with its own keys")]
 pub struct TelegramSettings {
-    /// `api_id` of my.telegram.org.
+    /// `api_id` of my.telegram.org, which is a name for it too.
+    #[serde(alias = "api_id")]
     pub app_id: Option<String>,
-    /// `api_hash` of my.telegram.org.
+    /// `api_hash` of my.telegram.org, which is a name for it too.
+    #[serde(alias = "api_hash")]
     pub app_secret: Option<SecretString>,
     /// OAuth client id.
     pub client_id: Option<String>,
@@ -106,7 +108,7 @@ pub struct TelegramSettings {
     pub auth_url: Option<String>,
     /// Replaces the address that gives out tokens.
     pub token_url: Option<String>,
-    /// `id=host:port` of the data centre to begin with; absent: Telegram's own.
+    /// `id=host:port` of each data centre, separated by commas, the one to begin with first; absent: Telegram's own.
     pub dc: Option<String>,
     /// Tests only: authorisation keys are derived from it instead of being exchanged. Refused unless `dc` is loopback.
     pub test_key_seed: Option<SecretString>,
@@ -121,31 +123,53 @@ impl TelegramSettings {
         ] {
             check_url(problems, setting, url.as_deref());
         }
-        let center = self.dc.as_deref().map(data_center);
-        if let (Some(dc), Some(None)) = (&self.dc, center) {
-            problems.wrong("platforms.telegram.dc", dc, "id=host:port such as 2=127.0.0.1:443");
+        if let Some(id) = &self.app_id
+            && !id.parse::<i32>().is_ok_and(|id| id > 0)
+        {
+            problems.wrong(
+                "platforms.telegram.app_id",
+                id,
+                "the number that my.telegram.org calls api_id",
+            );
         }
-        if self.test_key_seed.is_some() && !center.flatten().is_some_and(is_loopback) {
+        let centers = self.dc.as_deref().map(data_centers);
+        if let (Some(dc), Some(None)) = (&self.dc, &centers) {
+            problems.wrong(
+                "platforms.telegram.dc",
+                dc,
+                "id=host:port such as 2=127.0.0.1:443, several separated by commas",
+            );
+        }
+        let are_loopback =
+            |centers: &Vec<(i32, SocketAddrV4)>| centers.iter().all(|(_, address)| address.ip().is_loopback());
+        if self.test_key_seed.is_some() && !centers.flatten().as_ref().is_some_and(are_loopback) {
             problems.wrong_secret(
                 "platforms.telegram.test_key_seed",
                 "absent unless platforms.telegram.dc is on loopback",
             );
         }
     }
+
+    /// The data centres that replace Telegram's own, the one to begin with first; empty for Telegram's own.
+    pub fn centers(&self) -> Vec<(i32, SocketAddrV4)> {
+        self.dc.as_deref().and_then(data_centers).unwrap_or_default()
+    }
 }
 
-/// The `host:port` of `id=host:port`.
-fn data_center(text: &str) -> Option<&str> {
+/// Each `id=host:port` of a list; none when one of them is wrong.
+fn data_centers(text: &str) -> Option<Vec<(i32, SocketAddrV4)>> {
+    text.split(',').map(|center| data_center(center.trim())).collect()
+}
+
+fn data_center(text: &str) -> Option<(i32, SocketAddrV4)> {
     let (id, address) = text.split_once('=')?;
-    id.parse::<u8>().ok()?;
-    let (host, port) = address.rsplit_once(':')?;
-    (!host.is_empty() && port.parse::<u16>().is_ok()).then_some(address)
-}
-
-fn is_loopback(address: &str) -> bool {
-    address
-        .to_socket_addrs()
-        .is_ok_and(|mut addresses| addresses.len() > 0 && addresses.all(|address| address.ip().is_loopback()))
+    let id = id.parse::<u8>().ok()?;
+    let mut addresses = address.to_socket_addrs().ok()?;
+    let address = addresses.find_map(|address| match address {
+        SocketAddr::V4(address) => Some(address),
+        SocketAddr::V6(_) => None,
+    })?;
+    Some((i32::from(id), address))
 }
 
 /// `[platforms.custom]`

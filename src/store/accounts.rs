@@ -68,7 +68,7 @@ fn opened_account(row: &Row, vault: &Vault) -> Result<Account, StoreError> {
 }
 
 /// The lock that the journal takes, so that linking and disconnecting wait for it and it for them.
-const LOCK_OWNER: &str = "SELECT FROM users WHERE id = $1 FOR NO KEY UPDATE";
+pub(super) const LOCK_OWNER: &str = "SELECT FROM users WHERE id = $1 FOR NO KEY UPDATE";
 const FIND_LINKED: &str = "SELECT id FROM connected_accounts \
     WHERE user_id = $1 AND platform = $2 AND platform_user_id = $3";
 const UPSERT: &str = concat!(

@@ -130,6 +130,53 @@ impl Store {
         row.as_ref().map(conversation).transpose()
     }
 
+    /// The conversations of the user's account, the newest first, at most `limit`.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn conversations_of_account(
+        &self,
+        user_id: UserId,
+        account_id: AccountId,
+        limit: i64,
+    ) -> Result<Vec<Conversation>, StoreError> {
+        let rows = self
+            .query(
+                concat!(
+                    "SELECT ",
+                    conversation_columns!(),
+                    " FROM conversations c WHERE c.user_id = $1 AND c.account_id = $2 \
+                     ORDER BY c.last_message_at DESC NULLS LAST, c.id DESC LIMIT $3"
+                ),
+                &[&user_id.0, &account_id.0, &limit.max(0)],
+            )
+            .await?;
+        rows.iter().map(conversation).collect()
+    }
+
+    /// The conversation of the user's account that is this chat on the platform.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn conversation_of_chat(
+        &self,
+        user_id: UserId,
+        account_id: AccountId,
+        chat: &ExternalId,
+    ) -> Result<Option<Conversation>, StoreError> {
+        let row = self
+            .query_one(
+                concat!(
+                    "SELECT ",
+                    conversation_columns!(),
+                    " FROM conversations c WHERE c.account_id = $2 AND c.platform_conversation_id = $3 AND c.user_id = $1"
+                ),
+                &[&user_id.0, &account_id.0, &chat.as_str()],
+            )
+            .await?;
+        row.as_ref().map(conversation).transpose()
+    }
+
     /// Anybody's conversation, for the conversation's own actor.
     pub(super) async fn any_conversation_head(
         &self,

@@ -22,6 +22,7 @@ mod pool;
 mod port;
 mod quarantine;
 mod reseal;
+mod reset;
 mod retention;
 mod sealing;
 mod sessions;

@@ -1,6 +1,7 @@
 //! The files of a message as clients see them: what they are, and where to fetch them.
 
 use std::fmt;
+use std::str::FromStr;
 
 use hub_actors::MessageId;
 use hub_actors::domain::{Attachment, AttachmentKind, Message};
@@ -43,6 +44,19 @@ pub struct AttachmentId {
 impl fmt::Display for AttachmentId {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(formatter, "{}.{}", self.message_id, self.place)
+    }
+}
+
+impl FromStr for AttachmentId {
+    type Err = ();
+
+    fn from_str(text: &str) -> Result<Self, ()> {
+        let (message_id, place) = text.split_once('.').ok_or(())?;
+        let message_id = message_id.parse().map_err(|_| ())?;
+        let place: usize = place.parse().map_err(|_| ())?;
+        let id = Self { message_id, place };
+        // Only the form that the hub prints.
+        if id.to_string() == text { Ok(id) } else { Err(()) }
     }
 }
 

@@ -14,6 +14,7 @@ mod message;
 mod timestamp;
 
 pub use account::{AccountView, account};
+pub use attachment::AttachmentId;
 pub use conversation::{ConversationView, conversation};
 pub use event::{EventView, event_json};
 pub use frames::{FrameEncoder, text_frame};

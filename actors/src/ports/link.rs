@@ -210,8 +210,8 @@ pub enum LoginAnswer {
 
 /// What is needed next.
 pub enum LoginStep {
-    /// A code was sent; `code_hash` names this sending of it.
-    Code { code_hash: String },
+    /// A code was sent.
+    Code,
     /// The account has a second password.
     Password,
     /// Scan this, before that time; a later look gives a new one.
@@ -255,6 +255,13 @@ pub enum LoginError {
     Lost,
     #[error("the platform could not be reached: try again in a moment")]
     Unreachable,
+    #[error("somebody is logging in with this phone number already: try again in a few minutes")]
+    NumberBusy,
+    #[error("too many people are logging in at the moment: try again in a few minutes")]
+    Busy,
+    /// The platform let the person in; the next answer, whatever it says, only stores that again.
+    #[error("the login could not be stored: try again in a moment")]
+    NotStored,
     /// The hub's own settings lack something; says what and where to get it.
     #[error("{0}")]
     NotConfigured(String),
@@ -267,7 +274,12 @@ impl LoginError {
     pub fn may_go_on(&self) -> bool {
         matches!(
             self,
-            Self::WrongCode | Self::WrongPassword | Self::OutOfTurn | Self::FloodWait(_) | Self::Unreachable
+            Self::WrongCode
+                | Self::WrongPassword
+                | Self::OutOfTurn
+                | Self::FloodWait(_)
+                | Self::Unreachable
+                | Self::NotStored
         )
     }
 }

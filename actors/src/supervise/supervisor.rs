@@ -113,6 +113,21 @@ impl<S: ChildSpec> Children<S> {
         report(&self.supervisor, Reset { key: key.clone() });
     }
 
+    /// The running children whose keys are wanted.
+    pub fn matching(&self, is_wanted: impl Fn(&S::Key) -> bool) -> Vec<Mailbox<S::Child>> {
+        let mut found = Vec::new();
+        for shard in &self.directory.shards {
+            let shard = shard.read().unwrap_or_else(PoisonError::into_inner);
+            found.extend(
+                shard
+                    .iter()
+                    .filter(|(key, _)| is_wanted(key))
+                    .map(|(_, mailbox)| mailbox.clone()),
+            );
+        }
+        found
+    }
+
     /// All children, for the person who looks at the tree.
     pub async fn nodes(&self) -> Vec<Node> {
         let (reply, receiver) = oneshot::channel();

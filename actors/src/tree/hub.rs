@@ -14,11 +14,12 @@ use uuid::Uuid;
 use super::TreeSettings;
 use crate::clock::Clock;
 use crate::connection::ConnectionSpec;
-use crate::conversation::ConversationSpec;
+use crate::conversation::{self, ConversationSpec};
 use crate::domain::{AccountState, Append, Appended, Change, Event, OutboxEntry};
 use crate::ids::{AccountId, ConversationId, PlatformId, UserId};
 use crate::journal::{self, JournalSpec, ReaderSpec};
 use crate::leases::{LeasesSpec, new_owner};
+use crate::login::{LoginSpec, UnderWay};
 use crate::mailbox::CallError;
 use crate::outbox::{self, OutboxSpec};
 use crate::ports::{Adapters, AppendError, Bus, ConversationHead, Encoder, Store, StoreError};
@@ -55,6 +56,8 @@ pub struct Hub {
     pub(crate) outboxes: Children<OutboxSpec>,
     pub(crate) schedulers: Children<SchedulerSpec>,
     pub(crate) leases: Children<LeasesSpec>,
+    pub(crate) logins: Children<LoginSpec>,
+    pub(crate) logins_under_way: UnderWay,
     /// The name under which this hub holds leases.
     pub(crate) owner: Uuid,
     /// Entries in the outbox's memory, for the bound at which sends are refused.
@@ -78,7 +81,8 @@ impl Hub {
             outboxes,
             schedulers,
             leases,
-        ] = [(); 8].map(|()| handles());
+            logins,
+        ] = [(); 9].map(|()| handles());
         Arc::new_cyclic(|hub: &Weak<Self>| Self {
             journals: Children::start(JournalSpec { hub: hub.clone() }, journals),
             readers: Children::start(ReaderSpec { hub: hub.clone() }, readers),
@@ -88,6 +92,8 @@ impl Hub {
             outboxes: Children::start(OutboxSpec { hub: hub.clone() }, outboxes),
             schedulers: Children::start(SchedulerSpec { hub: hub.clone() }, schedulers),
             leases: Children::start(LeasesSpec { hub: hub.clone() }, leases),
+            logins: Children::start(LoginSpec { hub: hub.clone() }, logins),
+            logins_under_way: UnderWay::default(),
             owner: new_owner(),
             settings: parts.settings,
             clock: parts.clock,
@@ -189,6 +195,14 @@ impl Hub {
         Ok(Some(head))
     }
 
+    /// Forgets what is in memory of an account's conversations: they were deleted behind the actors' backs.
+    pub(super) fn forget_conversations(&self, account_id: AccountId) {
+        self.heads.retain(|_, head| head.account_id != account_id);
+        for conversation in self.conversations.matching(|key| key.account_id == account_id) {
+            conversation.insist(|| conversation::Command::Stop);
+        }
+    }
+
     /// The platform of an entry's account; none when it cannot be told at the moment.
     pub(crate) async fn platform_of(&self, entry: &OutboxEntry) -> Option<PlatformId> {
         if let Some(platform) = self.platforms.get(&entry.account_id) {
@@ -259,6 +273,11 @@ impl<K, V> Default for Cache<K, V> {
 impl<K: Eq + Hash, V: Clone> Cache<K, V> {
     fn get(&self, key: &K) -> Option<V> {
         self.0.read().unwrap_or_else(PoisonError::into_inner).get(key).cloned()
+    }
+
+    fn retain(&self, mut is_kept: impl FnMut(&K, &V) -> bool) {
+        let mut map = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        map.retain(|key, value| is_kept(key, value));
     }
 
     fn insert(&self, key: K, value: V) {

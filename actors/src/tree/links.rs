@@ -84,6 +84,15 @@ impl Tree {
         Ok(())
     }
 
+    /// The account's conversations were deleted: its link begins anew and fetches them again.
+    ///
+    /// # Errors
+    /// [`CommandError`]; then they come with the next start of the link.
+    pub async fn account_reset(&self, user_id: UserId, account_id: AccountId) -> Result<(), CommandError> {
+        self.hub.forget_conversations(account_id);
+        self.account_linked(user_id, account_id).await
+    }
+
     /// Ends the session on the platform, closes the link and erases what it remembers. To be called before the account
     /// is disconnected.
     ///

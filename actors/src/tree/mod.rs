@@ -5,6 +5,7 @@
 mod errors;
 mod hub;
 mod links;
+mod login;
 mod settings;
 
 use std::pin::pin;
@@ -74,6 +75,11 @@ impl Tree {
         Ok(Self { hub })
     }
 
+    /// The handle of a tree, for a part of it.
+    pub(crate) fn of(hub: Arc<Hub>) -> Self {
+        Self { hub }
+    }
+
     /// Ends all sockets; their clients are told to come back.
     pub async fn close_sockets(&self, patience: Duration) {
         self.hub.sessions.stop(patience).await;
@@ -88,6 +94,7 @@ impl Tree {
             hub.lets_go.send_replace(true);
             outboxes.await;
         }
+        hub.logins.stop(patience / 8).await;
         hub.leases.stop(patience / 8).await;
         hub.connections.stop(patience / 8).await;
         hub.conversations.stop(patience / 8).await;
@@ -381,6 +388,7 @@ impl Tree {
         nodes.extend(hub.outboxes.nodes().await);
         nodes.extend(hub.schedulers.nodes().await);
         nodes.extend(hub.leases.nodes().await);
+        nodes.extend(hub.logins.nodes().await);
         nodes
     }
 

@@ -229,8 +229,19 @@ impl Store for MemoryStore {
         Ok(())
     }
 
-    async fn link_account(&self, _link: NewLink) -> Result<Account, StoreError> {
-        Err(StoreError::Failed("nobody logs in here".to_owned()))
+    async fn link_account(&self, link: NewLink) -> Result<Account, StoreError> {
+        self.rows(|rows| {
+            if rows.is_away {
+                return Err(StoreError::Unavailable("away".to_owned()));
+            }
+            rows.memory = link.memory;
+            let accounts = rows.workspace.accounts.values();
+            let mut known = accounts.filter(|account| account.external_id == link.external_id);
+            known
+                .next()
+                .cloned()
+                .ok_or_else(|| StoreError::Failed("only the known account logs in here".to_owned()))
+        })
     }
 
     async fn chats_of(

@@ -1,0 +1,16 @@
+//! A hub that talks to a real MTProto server: everything between is what runs against Telegram.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stdout,
+    clippy::string_slice,
+    reason = "a test fails by panicking and may print what it measured"
+)]
+
+mod accounts;
+mod bed;
+mod chats;
+mod login;
+#[path = "../support/mod.rs"]
+mod support;
