@@ -33,3 +33,4 @@ mod p07_order;
 mod p10_sequence;
 mod p18_panics;
 mod p25_forgeries;
+mod rows;
