@@ -55,17 +55,22 @@ fn main() -> ExitCode {
     }
 }
 
-/// What `FAILPOINTS` says and, with `ABORT_AT=point:count`, an end when that point has been passed so often. It is as
-/// sudden as SIGKILL: nothing is flushed, nothing is closed.
+/// What `FAILPOINTS` says and, with `ABORT_AT=point:count:milliseconds`, an end when that point has been passed so often,
+/// after its thread has stood still for so long. It is as sudden as SIGKILL: nothing is flushed, nothing is closed.
 #[cfg(feature = "failpoints")]
 fn failpoints() -> fail::FailScenario<'static> {
-    use std::sync::atomic::{AtomicU32, Ordering};
+    use std::sync::atomic::{AtomicU64, Ordering};
     let scenario = fail::FailScenario::setup();
     let abort_at = std::env::var("ABORT_AT").unwrap_or_default();
-    if let Some((point, count)) = abort_at.split_once(':') {
-        let left = AtomicU32::new(count.parse().unwrap_or(1));
+    let mut parts = abort_at.split(':');
+    if let Some(point) = parts.next().filter(|point| !point.is_empty()) {
+        let mut numbers = parts.map(|number| number.parse().unwrap_or(0));
+        let left = AtomicU64::new(numbers.next().unwrap_or(1));
+        let pause = std::time::Duration::from_millis(numbers.next().unwrap_or(0));
+        #[expect(clippy::disallowed_methods, reason = "the thread is meant to stand still")]
         let abort = move || {
             if left.fetch_sub(1, Ordering::Relaxed) == 1 {
+                std::thread::sleep(pause);
                 std::process::abort();
             }
         };

@@ -18,7 +18,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hub_actors::domain::{
-    Account, DeliveryStatus, Message, OutboxState, Receipt, SendError, SendFailure, StreamPosition,
+    Account, Append, Change, DeliveryStatus, Idempotency, Message, NewMessage, OutboxState, Receipt, SendError,
+    SendFailure, StreamPosition,
 };
 use hub_actors::ports::SendKey;
 use hub_actors::session::CloseReason;
@@ -242,6 +243,36 @@ async fn a_new_tree_finishes_what_an_old_one_left() {
     assert_eq!(message(&store, left.id).status, DeliveryStatus::Queued);
     let _new = tree(&store, &platform).await;
     until("it is sent", || message(&store, left.id).status == DeliveryStatus::Sent).await;
+}
+
+/// The database brings a commit of a killed hub to its end after the next one has read its outbox; then the client, who
+/// has no answer yet, comes again.
+#[actix_rt::test]
+async fn what_a_killed_hub_committed_late_keeps_its_place() {
+    let (store, account) = MemoryStore::with_account();
+    let platform = Scripted::new(SendKey::Forever);
+    let tree = tree(&store, &platform).await;
+    let id = conversation(&tree, &store, &account, "chat").await;
+    let asked = || NewMessage {
+        idempotency: Some(Idempotency {
+            key: "key".to_owned(),
+            fingerprint: [7; 32],
+        }),
+        ..new_message(id, "late")
+    };
+    let late = Append {
+        user_id: account.user_id,
+        change: Change::Queue(Box::new(asked())),
+    };
+    store.apply(&late).unwrap();
+    let again = tree.send(account.user_id, asked(), None).await.unwrap();
+    assert!(again.is_repeat);
+    assert_eq!(
+        send(&tree, &account, id, "next").await.message.status,
+        DeliveryStatus::Sent
+    );
+    let texts: Vec<String> = platform.sent().into_iter().map(|(_, text)| text).collect();
+    assert_eq!(texts, ["late", "next"]);
 }
 
 #[actix_rt::test]

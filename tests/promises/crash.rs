@@ -13,6 +13,7 @@ use rand::{RngExt, SeedableRng};
 use serde_json::{Value, json};
 
 use super::history::{self, Entry, Tally};
+use super::rows;
 use crate::support::{self, Answer, Channel, Client, Correspondent, Database, Doom, Kind, Process, Socket};
 
 const WRITERS: usize = 6;
@@ -248,6 +249,7 @@ impl Run {
             .map(|writer| actix_rt::spawn(writer.write()))
             .collect();
         process.meet(doom).await;
+        rows::assert_whole(&self.to_string(), &self.database).await;
         self.writers = join_all(writing).await.into_iter().map(Result::unwrap).collect();
     }
 
@@ -390,6 +392,8 @@ pub async fn die_at_each(run: &mut Run, kind: Kind, mut points: Vec<&'static str
     }
     for point in points {
         let count = run.random.random_range(1..=6);
-        run.live_and_die(&Doom::At(point, count)).await;
+        // At once, or when others have gone on for a while, so that what was begun there is done but nobody knows.
+        let pause = Duration::from_millis(if run.random.random() { 0 } else { 30 });
+        run.live_and_die(&Doom::At(point, count, pause)).await;
     }
 }

@@ -13,7 +13,9 @@ on_both_databases!(killed_at_every_step, killed_at_random_moments);
 
 async fn killed_at_every_step(kind: Kind) {
     let mut run = Run::begin(kind).await;
-    die_at_each(&mut run, kind, failpoints_of(By::P1), 5).await;
+    for _ in 0..if support::is_long() { 5 } else { 1 } {
+        die_at_each(&mut run, kind, failpoints_of(By::P1), 5).await;
+    }
     run.end().await;
 }
 

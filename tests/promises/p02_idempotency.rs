@@ -140,7 +140,7 @@ async fn fifty_parallel_calls_across_a_kill(kind: Kind) {
         points = vec![points[support::seed() as usize % points.len()]];
     }
     for point in points.iter().copied() {
-        let doom = Doom::At(point, 1);
+        let doom = Doom::At(point, 1, Duration::ZERO);
         let process = Process::start_doomed(&database, &doom)
             .await
             .expect("nothing is sent at start");

@@ -17,8 +17,9 @@ const SIGABRT: i32 = 6;
 pub enum Doom {
     /// Killed from outside after that time.
     After(Duration),
-    /// By its own hand, as suddenly as by SIGKILL, when it has passed that failpoint so often.
-    At(&'static str, u32),
+    /// By its own hand, as suddenly as by SIGKILL, when it has passed that failpoint so often; its thread stands still
+    /// there for a while first.
+    At(&'static str, u32, Duration),
 }
 
 /// A running process of the real binary.
@@ -44,10 +45,11 @@ impl Process {
 
     /// Starts a hub that is to die. None when it died before it listened: then its doom came so early.
     pub async fn start_doomed(database: &Database, doom: &Doom) -> Option<Self> {
-        let Doom::At(point, count) = doom else {
+        let Doom::At(point, count, pause) = doom else {
             return Some(Self::start(database).await);
         };
-        match Self::try_start(database, &[("ABORT_AT", &format!("{point}:{count}"))]).await {
+        let abort_at = format!("{point}:{count}:{}", pause.as_millis());
+        match Self::try_start(database, &[("ABORT_AT", &abort_at)]).await {
             Ok(process) => Some(process),
             Err(process) => {
                 process.died_at(doom).await;

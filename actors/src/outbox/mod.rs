@@ -10,13 +10,13 @@ use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use actix::{Actor, ActorContext, ActorFutureExt, AsyncContext, Context, ContextFutureSpawner, Handler, WrapFuture};
 use time::OffsetDateTime;
 use tokio::sync::oneshot;
+use uuid::Uuid;
 
-use crate::clock;
 use crate::domain::{Message, OutboxEntry, OutboxState};
 use crate::ids::{AccountId, ConversationId, MessageId, OutboxId};
 use crate::mailbox::{Letter, Receiver};
@@ -66,7 +66,6 @@ pub struct Outbox {
     in_flight: usize,
     /// Of those under way, how many each account has.
     in_flight_of: HashMap<AccountId, usize>,
-    loaded_at: Instant,
     wake: Option<(OffsetDateTime, actix::SpawnHandle)>,
     is_stopping: bool,
     _guard: ChildGuard,
@@ -94,7 +93,6 @@ impl ChildSpec for OutboxSpec {
             parked: HashMap::new(),
             in_flight: 0,
             in_flight_of: HashMap::new(),
-            loaded_at: clock::instant(),
             wake: None,
             is_stopping: false,
             _guard: guard,
@@ -136,11 +134,8 @@ impl Handler<Letter<Command>> for Outbox {
                 self.start(conversation_id, context);
             }
             Command::Found { entry } => {
-                // It may also have left since it was read, so storage is asked.
-                let is_open = entry.state != OutboxState::Stopped && !self.lanes.has(&entry);
-                // Asked too often, it finds the rest when it looks again by itself.
-                if is_open && self.loaded_at.elapsed() > LOAD_AGAIN {
-                    self.load(None, context);
+                if entry.state != OutboxState::Stopped && !self.lanes.has(&entry) {
+                    self.look_up(entry.id, context);
                 }
             }
             Command::Watch {
@@ -170,23 +165,44 @@ impl Outbox {
     /// Takes over what was committed without being told of: before this actor was born, or by a commit whose answer
     /// was lost. Commands and the ends of tries wait meanwhile.
     fn load(&mut self, after: Option<OutboxId>, context: &mut Context<Self>) {
-        self.loaded_at = clock::instant();
         let hub = Arc::clone(&self.hub);
         async move { load_all(&hub, after).await }
             .into_actor(self)
             .map(|entries, outbox, context| {
-                // What is here is newer than what was read: a try may be under way.
-                for entry in entries {
-                    if !outbox.lanes.has(&entry) {
-                        outbox.lanes.insert(entry);
-                    }
-                }
-                outbox.note_depth();
+                outbox.take_over(entries);
                 for conversation_id in outbox.lanes.conversations() {
                     outbox.start(conversation_id, context);
                 }
             })
             .wait(context);
+    }
+
+    /// Takes over one entry, if it is still to be sent: it may have left since its caller read it. Everything else waits
+    /// meanwhile, so that what is accepted later does not leave first.
+    fn look_up(&mut self, id: OutboxId, context: &mut Context<Self>) {
+        let hub = Arc::clone(&self.hub);
+        let just_before = OutboxId(Uuid::from_u128(id.0.as_u128().saturating_sub(1)));
+        async move { load_page(&hub, Some(just_before), 1).await }
+            .into_actor(self)
+            .map(move |mut entries, outbox, context| {
+                entries.retain(|entry| entry.id == id);
+                let conversation_id = entries.first().map(|entry| entry.conversation_id);
+                outbox.take_over(entries);
+                if let Some(conversation_id) = conversation_id {
+                    outbox.start(conversation_id, context);
+                }
+            })
+            .wait(context);
+    }
+
+    /// What is here is newer than what was read: a try may be under way.
+    fn take_over(&mut self, entries: Vec<OutboxEntry>) {
+        for entry in entries {
+            if !self.lanes.has(&entry) {
+                self.lanes.insert(entry);
+            }
+        }
+        self.note_depth();
     }
 
     fn note_depth(&self) {
@@ -321,15 +337,20 @@ fn room(hub: &Hub, in_flight_of: &HashMap<AccountId, usize>, account_id: Account
 async fn load_all(hub: &Hub, mut after: Option<OutboxId>) -> Vec<OutboxEntry> {
     let mut entries: Vec<OutboxEntry> = Vec::new();
     loop {
-        match hub.store.outbox(after, PAGE).await {
-            Ok(page) => {
-                let is_last = page.len() < PAGE;
-                after = page.last().map(|entry| entry.id).or(after);
-                entries.extend(page);
-                if is_last {
-                    return entries;
-                }
-            }
+        let page = load_page(hub, after, PAGE).await;
+        let is_last = page.len() < PAGE;
+        after = page.last().map(|entry| entry.id).or(after);
+        entries.extend(page);
+        if is_last {
+            return entries;
+        }
+    }
+}
+
+async fn load_page(hub: &Hub, after: Option<OutboxId>, limit: usize) -> Vec<OutboxEntry> {
+    loop {
+        match hub.store.outbox(after, limit).await {
+            Ok(page) => return page,
             Err(StoreError::Unavailable(error) | StoreError::Unknown(error) | StoreError::Failed(error)) => {
                 tracing::warn!(%error, "the outbox could not be read; trying again");
                 tokio::time::sleep(LOAD_AGAIN).await;
