@@ -2,6 +2,7 @@
 //! Who calls it: the binary crate.
 //! What it may not know: SQL, HTTP, platforms by name.
 
+mod act;
 mod hub;
 mod links;
 mod login;
@@ -14,6 +15,7 @@ use std::time::Duration;
 use actix_rt::Arbiter;
 use tokio::sync::oneshot;
 
+pub use act::Acted;
 pub use hub::{Hub, TreeParts};
 pub use settings::TreeSettings;
 
