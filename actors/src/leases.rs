@@ -3,7 +3,6 @@
 
 use std::collections::HashSet;
 use std::sync::{Arc, Weak};
-use std::time::Duration;
 
 use actix::{Actor, ActorContext, ActorFutureExt, AsyncContext, Context, Handler, WrapFuture};
 use uuid::Uuid;
@@ -14,10 +13,6 @@ use crate::ids::AccountId;
 use crate::mailbox::{Letter, Receiver};
 use crate::supervise::{ChildGuard, ChildSpec};
 use crate::tree::Hub;
-
-/// How long a lease is good for. A hub that dies leaves its accounts alone for so long; one that stops gives them up.
-const LENGTH: Duration = Duration::from_secs(30);
-const RENEW: Duration = Duration::from_secs(10);
 
 /// What can be asked of the leases.
 pub enum Command {
@@ -65,7 +60,7 @@ impl Actor for Leases {
 
     fn started(&mut self, context: &mut Self::Context) {
         self.look(context);
-        context.run_interval(RENEW, Self::look);
+        context.run_interval(self.hub.settings.lease / 3, Self::look);
     }
 }
 
@@ -103,9 +98,10 @@ impl Leases {
         self.is_looking = true;
         let hub = Arc::clone(&self.hub);
         // Counted from before the question, so that it ends here no later than there.
-        let until = clock::instant() + LENGTH;
+        let length = hub.settings.lease;
+        let until = clock::instant() + length;
         let work = async move {
-            let leases = match hub.store.lease_accounts(hub.owner, &platforms, LENGTH).await {
+            let leases = match hub.store.lease_accounts(hub.owner, &platforms, length).await {
                 Ok(leases) => leases,
                 Err(error) => {
                     tracing::warn!(%error, "leases could not be renewed");
