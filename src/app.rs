@@ -282,6 +282,8 @@ async fn start_tree(settings: &Settings, store: &Store, clock: &Clock) -> Result
             journal_shards: u32::try_from(shards).unwrap_or(1),
             journal_batch: settings.journal.max_batch,
             conversation_idle: Duration::from_secs(settings.tree.conversation_idle_seconds),
+            lease: Duration::from_secs(settings.tree.lease_seconds),
+            probe: Duration::from_secs(settings.tree.probe_seconds),
             outbox_in_flight: settings.outbox.max_in_flight,
             outbox_give_up_after: Duration::from_secs(settings.outbox.give_up_after_hours * 3_600),
             sockets_per_user: settings.websocket.max_per_user,

@@ -15,10 +15,6 @@ use crate::mailbox::{Letter, Receiver};
 use crate::supervise::{ChildGuard, ChildSpec};
 use crate::tree::Hub;
 
-/// How long a lease is good for. A hub that dies leaves its accounts alone for so long; one that stops gives them up.
-const LENGTH: Duration = Duration::from_secs(30);
-const RENEW: Duration = Duration::from_secs(10);
-
 /// What can be asked of the leases.
 pub enum Command {
     /// An account was linked or wants its link again: look now.
@@ -65,7 +61,7 @@ impl Actor for Leases {
 
     fn started(&mut self, context: &mut Self::Context) {
         context.run_later(Duration::ZERO, Self::look);
-        context.run_interval(RENEW, Self::look);
+        context.run_interval(self.hub.settings.lease / 3, Self::look);
     }
 }
 
@@ -103,9 +99,10 @@ impl Leases {
         self.is_looking = true;
         let hub = Arc::clone(&self.hub);
         // Counted from before the question, so that it ends here no later than there.
-        let until = clock::instant() + LENGTH;
+        let length = hub.settings.lease;
+        let until = clock::instant() + length;
         let work = async move {
-            let leases = match hub.store.lease_accounts(hub.owner, &platforms, LENGTH).await {
+            let leases = match hub.store.lease_accounts(hub.owner, &platforms, length).await {
                 Ok(leases) => leases,
                 Err(error) => {
                     tracing::warn!(%error, "leases could not be renewed");

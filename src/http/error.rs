@@ -293,6 +293,8 @@ impl From<Refusal> for ApiError {
                 "NOT_RETRYABLE",
                 "Only a failed message, or one of unknown fate, can be tried again.",
             ),
+            Refusal::NotSent => Self::conflict("NOT_SENT", "The message is not on the platform (yet)."),
+            Refusal::NotOwn => Self::conflict("NOT_OWN", "Only your own messages can be edited."),
             Refusal::Settled => Self::conflict("SETTLED", "The message went out already."),
             // Only what a platform reports can be parked or fenced: no request of a person meets these.
             Refusal::TooManyParked | Refusal::LeaseLost => Self::busy(),

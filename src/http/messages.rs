@@ -15,7 +15,7 @@ use time::format_description::well_known::Rfc3339;
 use utoipa::ToSchema;
 
 use super::input::{MAX_OFFSET, Query};
-use super::{ApiError, AppState, Identity, path_id, send};
+use super::{ApiError, AppState, Identity, actions, path_id, send};
 use crate::store::MessageRange;
 use crate::views::{self, MessageView};
 
@@ -41,7 +41,12 @@ pub fn routes(config: &mut web::ServiceConfig) {
         .service(web::resource(conversation_read).route(web::patch().to(read_conversation)))
         .service(web::resource("/api/messages/{message_id}/read").route(web::patch().to(read)))
         .service(web::resource("/api/messages/{message_id}/retry").route(web::post().to(retry)))
-        .service(web::resource("/api/messages/{conversation_id}").route(web::get().to(of_conversation)));
+        .service(
+            web::resource("/api/messages/{id}")
+                .route(web::get().to(of_conversation))
+                .route(web::patch().to(actions::edit))
+                .route(web::delete().to(actions::delete)),
+        );
 }
 
 /// Recent messages, the newest first.

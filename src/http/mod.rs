@@ -3,6 +3,7 @@
 //! What it may not know: SQL, a platform's protocol, how the tree is built; it calls the store, the vault and the tree.
 
 pub mod accounts;
+pub mod actions;
 pub mod admin;
 pub mod auth;
 pub mod body;
@@ -128,6 +129,7 @@ pub fn configure(state: web::Data<AppState>) -> impl Fn(&mut ServiceConfig) {
             auth::routes,
             accounts::routes,
             conversations::routes,
+            actions::routes,
             messages::routes,
             media::routes,
             send::routes,

@@ -6,7 +6,9 @@ use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
 use utoipa::{Modify, OpenApi};
 use utoipa_swagger_ui::{Config, SwaggerUi};
 
-use super::{accounts, admin, auth, conversations, csrf, events, health, media, messages, send, telegram, webhooks};
+use super::{
+    accounts, actions, admin, auth, conversations, csrf, events, health, media, messages, send, telegram, webhooks,
+};
 
 const DOCUMENT: &str = "/api/openapi.json";
 
@@ -52,6 +54,10 @@ const DOCUMENT: &str = "/api/openapi.json";
         messages::read_conversation,
         messages::retry,
         send::send,
+        actions::edit,
+        actions::delete,
+        actions::add_reaction,
+        actions::remove_reaction,
         media::media,
         telegram::auth::phone,
         telegram::auth::verify,

@@ -14,6 +14,13 @@ pub struct TreeSettings {
     /// A conversation that nothing happens in leaves memory after so many seconds.
     #[serde(deserialize_with = "parse::seconds")]
     pub conversation_idle_seconds: u64,
+    /// How long the right to hold an account's live link is good for: after so many seconds another hub takes over from one
+    /// that died.
+    #[serde(deserialize_with = "parse::seconds")]
+    pub lease_seconds: u64,
+    /// A live link is asked every so many seconds whether it lives, and has half as long to say so.
+    #[serde(deserialize_with = "parse::seconds")]
+    pub probe_seconds: u64,
 }
 
 impl Default for TreeSettings {
@@ -21,6 +28,8 @@ impl Default for TreeSettings {
         Self {
             arbiters: 0,
             conversation_idle_seconds: 300,
+            lease_seconds: 30,
+            probe_seconds: 40,
         }
     }
 }
@@ -33,6 +42,9 @@ impl TreeSettings {
             self.conversation_idle_seconds,
             1..=86_400,
         );
+        problems.range("tree.lease_seconds", self.lease_seconds, 3..=300);
+        // A dead link must be noticed within 90 seconds.
+        problems.range("tree.probe_seconds", self.probe_seconds, 2..=60);
     }
 }
 

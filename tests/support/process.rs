@@ -162,6 +162,27 @@ impl Process {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     }
+
+    /// SIGSTOP: it stands still, its sockets stay open.
+    pub fn pause(&self) {
+        self.signal("-STOP");
+    }
+
+    /// SIGCONT: it goes on as if no time had passed.
+    pub fn resume(&self) {
+        self.signal("-CONT");
+    }
+
+    fn signal(&self, signal: &str) {
+        let id = self.child.id().to_string();
+        let status = Command::new("kill").args([signal, &id]).status();
+        assert!(status.expect("kill runs").success());
+    }
+
+    /// True once it has ended by itself, for example at a failpoint.
+    pub fn has_ended(&mut self) -> bool {
+        self.child.try_wait().expect("the process can be asked").is_some()
+    }
 }
 
 impl Drop for Process {

@@ -5,7 +5,8 @@ use std::time::Duration;
 use reqwest::Method;
 use serde_json::{Value, json};
 use telegram_dc::{
-    Delete, Edit, LogFilter, MediaKind, MessageRef, NewHistory, NewMedia, Peer, React, Read, ReadSide, Typing,
+    Delete, Edit, Fault, FaultScript, LogFilter, MediaKind, MessageRef, NewHistory, NewMedia, Peer, React, Read,
+    ReadSide, Typing,
 };
 
 use crate::bed::{
@@ -24,6 +25,13 @@ async fn dialogs_a_push_and_a_reply(kind: Kind) {
         let friend = friend(&bed.dc, &format!("Friend {number}")).await;
         write(&bed.dc, me, friend, &format!("from {number}")).await;
         friends.push(friend);
+        let read = Read {
+            account: me,
+            peer: Peer::User(friend),
+            max_id: 0,
+            side: ReadSide::Inbox,
+        };
+        bed.dc.read(read).await.unwrap();
     }
     let user = bed.hub.user().await;
     let account = log_in(&user, "+15551000").await;
@@ -44,7 +52,7 @@ async fn dialogs_a_push_and_a_reply(kind: Kind) {
         .iter()
         .map(|one| one["unread_count"].as_i64().unwrap())
         .sum();
-    assert_eq!(unread, 0, "what was there before is not announced as unread");
+    assert_eq!(unread, 0, "what was read before stays read");
 
     let (mut socket, _) = user.socket(None).await;
     let mut waits = Vec::new();
@@ -117,6 +125,13 @@ fn history_pages_back_to_the_first_message() {
             first_date: None,
         };
         bed.dc.seed_history(past).await.unwrap();
+        let read = Read {
+            account: me,
+            peer: Peer::User(friend),
+            max_id: 0,
+            side: ReadSide::Inbox,
+        };
+        bed.dc.read(read).await.unwrap();
         let user = bed.hub.user().await;
         let account = log_in(&user, "+15551001").await;
         let chat = conversation(&user, "Old friend").await;
@@ -440,6 +455,7 @@ fn what_the_person_does_reaches_telegram() {
         let placed = write(&bed.dc, me, friend, "read me").await;
         let chat = conversation(&user, "Quiet").await;
         message(&user, &chat, "read me").await;
+        let peer = Peer::User(friend);
         let (mut socket, _) = user.socket(None).await;
         socket
             .send(&json!({ "event": "typing", "data": { "conversationId": chat } }))
@@ -452,6 +468,49 @@ fn what_the_person_does_reaches_telegram() {
             .dc
             .wait_for(LogFilter::method("messages.readHistory"), 1, SOON)
             .await;
+        let sent = user.send(&chat, "frist", None).await.expect(201);
+        let id = text(&sent["message"]["id"]);
+        let path = format!("/api/messages/{id}");
+        let edited = user.patch(&path, &json!({ "content": "first" })).await.expect(200);
+        assert_eq!(edited["message"]["content"], "first");
+        let at_telegram = async || bed.dc.messages(me, Some(peer)).await.unwrap();
+        let stored = at_telegram().await;
+        assert!(stored.iter().any(|one| one.text == "first" && one.edited), "{stored:?}");
+        let incoming = text(&message(&user, &chat, "read me").await["id"]);
+        let reactions = format!("/api/messages/{incoming}/reactions");
+        let emoji = json!({ "emoji": "\u{1f44d}" });
+        let reacted = user.post(&reactions, &emoji).await.expect(200);
+        assert_eq!(reacted["message"]["reactions"][0]["actorId"], me.to_string());
+        let theirs = async || {
+            let all = at_telegram().await;
+            all.into_iter().find(|one| one.id == placed.id).unwrap().reactions
+        };
+        assert_eq!(theirs().await, [(me, "\u{1f44d}".to_owned())]);
+        let request = user.request(Method::DELETE, &reactions).json(&emoji);
+        assert_eq!(answer(request).await.expect(200)["message"]["reactions"], json!([]));
+        assert_eq!(theirs().await, []);
+
+        let foreign = format!("/api/messages/{incoming}");
+        user.patch(&foreign, &json!({ "content": "x" })).await.expect(409);
+        let stranger = bed.hub.user().await;
+        stranger.patch(&path, &json!({ "content": "x" })).await.expect(404);
+        stranger.delete(&path).await.expect(404);
+        stranger.post(&reactions, &emoji).await.expect(404);
+        let too_late = Fault::Error {
+            code: 400,
+            name: "MESSAGE_EDIT_TIME_EXPIRED".to_owned(),
+        };
+        bed.dc
+            .script(FaultScript::next("messages.editMessage", too_late))
+            .await
+            .unwrap();
+        let refused = user.patch(&path, &json!({ "content": "late" })).await.expect(502);
+        assert!(text(&refused["error"]).contains("too old"), "{refused}");
+        message(&user, &chat, "first").await;
+        let deleted = user.delete(&path).await.expect(200);
+        assert!(deleted["message"]["deletedAt"].is_string());
+        assert!(at_telegram().await.iter().all(|one| one.text != "first"));
+        user.delete(&path).await.expect(404);
         assert_eq!(
             (read[0].peer, read[0].ids.as_slice()),
             (Some(Peer::User(friend)), [placed.id].as_slice())

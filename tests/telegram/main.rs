@@ -10,7 +10,11 @@
 
 mod accounts;
 mod bed;
+mod chaos;
 mod chats;
 mod login;
+mod p14_half_open;
+mod p15_refused;
+mod p17_one_owner;
 #[path = "../support/mod.rs"]
 mod support;

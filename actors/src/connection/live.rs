@@ -19,10 +19,6 @@ use crate::tree::Hub;
 const BACKOFF: Backoff = Backoff::new(Duration::from_secs(1), Duration::from_secs(300));
 /// A link that was open for so long had worked: the next try comes soon.
 const STEADY: Duration = Duration::from_secs(60);
-/// How often a link is asked whether it lives, and how long it may take to say so. Together less than the 90 seconds
-/// within which a dead one must be noticed.
-const PROBE: Duration = Duration::from_secs(40);
-const PROBE_PATIENCE: Duration = Duration::from_secs(20);
 /// Longer than any adapter's own limit.
 const OPEN_PATIENCE: Duration = Duration::from_secs(120);
 
@@ -143,9 +139,11 @@ impl Connection {
         let ended = open.ended.into_actor(self).map(|end, connection, context| {
             connection.link_ended(end, context);
         });
-        let probes = probe(open.link).into_actor(self).map(|end, connection, context| {
-            connection.link_ended(end, context);
-        });
+        let probes = probe(open.link, self.hub.settings.probe)
+            .into_actor(self)
+            .map(|end, connection, context| {
+                connection.link_ended(end, context);
+            });
         let Ok((account, _)) = self.active() else { return };
         let tell = tell_states(Arc::clone(&self.hub), account, states).into_actor(self);
         let work = [context.spawn(ended), context.spawn(probes), context.spawn(tell)];
@@ -205,10 +203,10 @@ fn lost(reason: String) -> LinkEnd {
 }
 
 /// Asks the link again and again whether it lives; comes back when it does not.
-async fn probe(link: Arc<dyn Link>) -> LinkEnd {
+async fn probe(link: Arc<dyn Link>, every: Duration) -> LinkEnd {
     loop {
-        tokio::time::sleep(PROBE).await;
-        match tokio::time::timeout(PROBE_PATIENCE, link.probe()).await {
+        tokio::time::sleep(every).await;
+        match tokio::time::timeout(every / 2, link.probe()).await {
             Ok(Ok(())) => {}
             Ok(Err(reason)) => return lost(reason),
             Err(_) => return lost("the platform does not answer any more".to_owned()),

@@ -33,6 +33,9 @@ pub enum Change {
     Remember { account_id: AccountId, link: LinkStep },
     /// The person sends a message: message, outbox entry and event in one.
     Queue(Box<NewMessage>),
+    /// The person changes a message that is on the platform: an outbox entry. The message itself changes when the platform
+    /// has taken it.
+    Act(Box<NewAction>),
     /// A try is about to be made on a platform that has no key: stored first, so that a crash shows as `unknown`.
     SendStarted { entry: Box<OutboxEntry> },
     /// A try has ended.
@@ -91,6 +94,23 @@ pub struct NewMessage {
     pub idempotency: Option<Idempotency>,
 }
 
+/// What the person does to a message. The outbox entry's id is chosen by the caller, so that a repeated append is the same.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NewAction {
+    pub outbox_id: OutboxId,
+    pub conversation_id: ConversationId,
+    pub message_id: MessageId,
+    pub act: Act,
+}
+
+/// See [`NewAction`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Act {
+    Edit { text: String },
+    Delete,
+    React { emoji: String, is_active: bool },
+}
+
 /// The key under which a repeated request finds the first one's message.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Idempotency {
@@ -123,7 +143,7 @@ pub struct Appended {
     pub events: Vec<Event>,
     /// For `Queue` and `Retry`: the message and what must go out.
     pub queued: Option<Box<Queued>>,
-    /// For `ReadConversation` that tells the platform: what must go out.
+    /// For `Act`, and for `ReadConversation` that tells the platform: what must go out.
     pub outbox: Option<Box<OutboxEntry>>,
 }
 
@@ -157,6 +177,10 @@ pub enum Refusal {
     NotRetryable,
     #[error("the message went out already")]
     Settled,
+    #[error("the message is not on the platform")]
+    NotSent,
+    #[error("only the person's own messages can be changed")]
+    NotOwn,
     #[error("too many early edits or reactions wait for a message that has not come")]
     TooManyParked,
 }
@@ -205,20 +229,26 @@ impl Append {
                     needs.idempotency.insert((self.user_id, idempotency.key.clone()));
                 }
             }
+            Change::Act(new) => {
+                needs.conversations.insert(new.conversation_id);
+                needs.messages.insert(new.message_id);
+                needs.outbox.insert(new.outbox_id);
+            }
             Change::SendStarted { entry } | Change::SendEnded { entry, .. } => {
                 needs.conversations.insert(entry.conversation_id);
                 needs.messages.extend(entry.message_id);
                 needs.outbox.insert(entry.id);
+                let external = |id: &ExternalId| {
+                    let chat = entry.conversation_external_id.clone();
+                    (entry.account_id, chat, id.clone())
+                };
+                needs.external_messages.extend(entry.action.changed().map(external));
                 if let Change::SendEnded {
                     report: SendReport::Sent(Receipt { external_id: Some(id) }),
                     ..
                 } = &self.change
                 {
-                    needs.external_messages.insert((
-                        entry.account_id,
-                        entry.conversation_external_id.clone(),
-                        id.clone(),
-                    ));
+                    needs.external_messages.insert(external(id));
                 }
             }
             Change::Retry {

@@ -14,7 +14,9 @@ mod outbound;
 mod workspace;
 
 pub use account::{Account, AccountState, Credentials};
-pub use append::{Append, Appended, Change, Idempotency, LinkStep, NewMessage, Queued, Refusal, Remember, SendReport};
+pub use append::{
+    Act, Append, Appended, Change, Idempotency, LinkStep, NewAction, NewMessage, Queued, Refusal, Remember, SendReport,
+};
 pub use apply::apply;
 pub use conversation::{Conversation, ConversationProfile};
 pub use event::{Event, EventKind, StreamPosition};

@@ -34,6 +34,16 @@ pub enum OutboundAction {
     },
 }
 
+impl OutboundAction {
+    /// The message that the action changes once the platform has taken it.
+    pub fn changed(&self) -> Option<&ExternalId> {
+        match self {
+            Self::Edit { message, .. } | Self::Delete { message } | Self::React { message, .. } => Some(message),
+            Self::Send { .. } | Self::Read { .. } => None,
+        }
+    }
+}
+
 /// Where an outbox entry stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

@@ -32,6 +32,8 @@ pub(super) struct Outcome {
     pub(super) park_account_until: Option<OffsetDateTime>,
     /// The message, once its fate is known for now.
     pub(super) message: Option<Box<Message>>,
+    /// Whether the platform has taken it, else why not; none while it is tried again.
+    pub(super) fate: Option<Result<(), String>>,
 }
 
 /// Makes one try. When the tree stops, a try without an answer ends as one whose answer was lost. Comes back only when its outcome is stored: until then the lane waits.
@@ -53,6 +55,7 @@ pub(super) async fn attempt(hub: &Hub, mut entry: OutboxEntry) -> Outcome {
                 again_at: None,
                 park_account_until: None,
                 message: None,
+                fate: Some(Ok(())),
             };
         }
         fail::fail_point!("outbox.marked");
@@ -141,6 +144,11 @@ fn judge(
 }
 
 async fn finish(hub: &Hub, mut entry: OutboxEntry, report: SendReport, park: Option<OffsetDateTime>) -> Outcome {
+    let fate = match &report {
+        SendReport::Sent(_) => Some(Ok(())),
+        SendReport::Again { .. } => None,
+        SendReport::Failed { reason } | SendReport::Unknown { reason } => Some(Err(reason.clone())),
+    };
     let again_at = match &report {
         SendReport::Again { due_at, reason } => {
             tracing::info!(account_id = %entry.account_id, outbox_id = %entry.id, attempts = entry.attempts, %reason, "a send is tried again later");
@@ -173,6 +181,7 @@ async fn finish(hub: &Hub, mut entry: OutboxEntry, report: SendReport, park: Opt
         again_at,
         park_account_until: park,
         message,
+        fate,
     }
 }
 

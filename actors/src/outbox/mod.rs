@@ -50,6 +50,11 @@ pub enum Command {
         only_if_waiting: bool,
         reply: oneshot::Sender<Box<Message>>,
     },
+    /// Tell me what became of this entry, which is about to be committed.
+    WatchEntry {
+        id: OutboxId,
+        reply: oneshot::Sender<Result<(), String>>,
+    },
     /// The account's link is open: what waited for it goes out.
     Connected { account_id: AccountId },
     /// End once the tries under way have ended; start no other.
@@ -61,6 +66,7 @@ pub struct Outbox {
     hub: Arc<Hub>,
     lanes: Lanes,
     watchers: HashMap<MessageId, Vec<oneshot::Sender<Box<Message>>>>,
+    entry_watchers: HashMap<OutboxId, oneshot::Sender<Result<(), String>>>,
     /// Nothing leaves for these accounts before that time: the platform asked to wait.
     parked: HashMap<AccountId, OffsetDateTime>,
     in_flight: usize,
@@ -90,6 +96,7 @@ impl ChildSpec for OutboxSpec {
             hub,
             lanes: Lanes::default(),
             watchers: HashMap::new(),
+            entry_watchers: HashMap::new(),
             parked: HashMap::new(),
             in_flight: 0,
             in_flight_of: HashMap::new(),
@@ -146,6 +153,14 @@ impl Handler<Letter<Command>> for Outbox {
             } => {
                 if !only_if_waiting || self.lanes.holds(conversation_id, message_id) {
                     self.watch(message_id, reply);
+                }
+            }
+            Command::WatchEntry { id, reply } => {
+                if self.entry_watchers.len() >= MAX_WATCHERS {
+                    self.entry_watchers.retain(|_, reply| !reply.is_closed());
+                }
+                if self.entry_watchers.len() < MAX_WATCHERS {
+                    self.entry_watchers.insert(id, reply);
                 }
             }
             Command::Connected { account_id } => {
@@ -270,6 +285,11 @@ impl Outbox {
             for watcher in self.watchers.remove(&message.id).unwrap_or_default() {
                 let _ = watcher.send(message.clone());
             }
+        }
+        if let Some(fate) = outcome.fate
+            && let Some(watcher) = self.entry_watchers.remove(&outcome.entry.id)
+        {
+            let _ = watcher.send(fate);
         }
         if self.is_stopping {
             return self.stop_when_quiet(context);

@@ -2,6 +2,7 @@
 //! Who calls it: the binary crate.
 //! What it may not know: SQL, HTTP, platforms by name.
 
+mod act;
 mod errors;
 mod hub;
 mod links;
@@ -16,6 +17,7 @@ use std::time::Duration;
 use actix_rt::Arbiter;
 use tokio::sync::oneshot;
 
+pub use act::Acted;
 pub use errors::{CommandError, DeliverError, Delivered};
 pub use hub::{Hub, TreeParts};
 pub use settings::TreeSettings;

@@ -21,6 +21,11 @@ pub struct TreeSettings {
     pub outbox_capacity: usize,
     /// A message that could not be sent for so long fails.
     pub outbox_give_up_after: Duration,
+    /// How long the right to hold an account's live link is good for. A hub that dies leaves its accounts alone for so
+    /// long; one that stops gives them up.
+    pub lease: Duration,
+    /// How often a live link is asked whether it lives. It has half as long to say so.
+    pub probe: Duration,
     /// Sockets of one user; the oldest is ended when one more opens.
     pub sockets_per_user: usize,
 }
@@ -36,6 +41,8 @@ impl Default for TreeSettings {
             outbox_in_flight: 256,
             outbox_capacity: 100_000,
             outbox_give_up_after: Duration::from_secs(24 * 3_600),
+            lease: Duration::from_secs(30),
+            probe: Duration::from_secs(40),
             sockets_per_user: 64,
         }
     }

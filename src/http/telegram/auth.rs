@@ -159,7 +159,9 @@ pub(in crate::http) async fn verify(
 ) -> Result<HttpResponse, ApiError> {
     let mut fields = Fields::of(&body);
     let hash = fields.required("phoneCodeHash", MAX_FIELD);
-    let code = fields.optional(&["phoneCode"], MAX_FIELD);
+    // A code that is not typed yet is a wrong one, and without its turn none is needed.
+    let code = fields.value(&["phoneCode"]).and_then(|(_, value)| value.as_str());
+    let code = code.filter(|code| code.chars().nth(MAX_FIELD).is_none());
     // A password may begin or end with a space.
     let password = fields.value(&["password"]).and_then(|(_, value)| value.as_str());
     let password = password.filter(|password| !password.is_empty() && password.chars().nth(MAX_PASSWORD).is_none());

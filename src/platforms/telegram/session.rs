@@ -368,3 +368,84 @@ impl Session for HubSession {
         Box::pin(async { Ok(()) })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use grammers_session::types::PeerAuth;
+
+    use super::*;
+
+    fn local(seed: Option<&str>) -> Centers {
+        let address = |port| SocketAddrV4::new(Ipv4Addr::LOCALHOST, port);
+        Centers::new(vec![(2, address(1)), (4, address(2))], seed.map(SecretString::from))
+    }
+
+    #[test]
+    fn keys_are_those_of_the_test_server() {
+        let centers = local(Some("seed"));
+        for number in 0..3 {
+            let session = HubSession::fresh(&centers);
+            for center in [2, 4] {
+                let option = session.dc_option(center).expect("a lock").expect("a data centre");
+                assert_eq!(option.auth_key, Some(telegram_dc::derive_auth_key("seed", number)));
+            }
+        }
+        assert!(
+            HubSession::fresh(&local(None))
+                .dc_option(2)
+                .expect("a lock")
+                .expect("a centre")
+                .auth_key
+                .is_none()
+        );
+    }
+
+    #[test]
+    fn a_session_comes_back_from_memory_and_later_logins_take_other_keys() {
+        let session = HubSession::fresh(&local(Some("seed")));
+        session.logged_in(100);
+        let peer = PeerInfo::Channel {
+            id: 5,
+            auth: Some(PeerAuth::from_hash(77)),
+            kind: None,
+        };
+        session.learn(&peer, Some("Channel".to_owned()));
+        assert_eq!(session.take_news().len(), 1);
+        assert!(session.take_news().is_empty());
+        let centers = local(Some("seed"));
+        let again = HubSession::load(&session.memory(), &centers).expect("a session");
+        assert_eq!((again.self_id(), again.home_dc_id()), (Some(100), Ok(2)));
+        assert_eq!(again.dc_option(4), session.dc_option(4));
+        let known = again
+            .known(PeerId::channel(5).expect("a possible number"))
+            .expect("a peer");
+        assert_eq!((known.name.as_deref(), known.info), (Some("Channel"), peer));
+        assert!(again.take_news().is_empty());
+        let fresh = HubSession::fresh(&centers);
+        let key = fresh.dc_option(2).expect("a lock").and_then(|option| option.auth_key);
+        assert_eq!(key, Some(telegram_dc::derive_auth_key("seed", 1)));
+    }
+
+    #[test]
+    fn a_missing_or_broken_session_is_told() {
+        let mut memory = LinkMemory::new();
+        let load = |memory: &LinkMemory| HubSession::load(memory, &Centers::default()).err();
+        assert_eq!(load(&memory), Some(SessionError::Missing));
+        memory.insert(SESSION.to_owned(), b"{}".to_vec());
+        assert!(matches!(load(&memory), Some(SessionError::Unreadable(_))));
+    }
+
+    #[tokio::test]
+    async fn the_key_of_a_logged_in_home_is_never_replaced() {
+        let session = HubSession::fresh(&local(Some("seed")));
+        let mut option = session.dc_option(2).expect("a lock").expect("a data centre");
+        option.auth_key = Some([9; 256]);
+        assert_eq!(session.set_dc_option(&option).await, Ok(()));
+        session.logged_in(100);
+        option.auth_key = Some([8; 256]);
+        assert_eq!(session.set_dc_option(&option).await, Err(SessionError::KeyRefused(2)));
+        let mut away = session.dc_option(4).expect("a lock").expect("a data centre");
+        away.auth_key = Some([8; 256]);
+        assert_eq!(session.set_dc_option(&away).await, Ok(()));
+    }
+}

@@ -4,6 +4,7 @@
 //!
 //! A rule checks everything before it changes anything, so a refused change leaves no trace.
 
+mod act;
 mod inbound;
 mod read;
 mod seen;
@@ -34,6 +35,7 @@ pub fn apply(workspace: &mut Workspace, append: &Append) -> Result<Appended, Ref
             Ok(Appended::default())
         }
         Change::Queue(new) => send::queue(workspace, user_id, new),
+        Change::Act(new) => act::queue(workspace, user_id, new),
         Change::SendStarted { entry } => send::started(workspace, entry),
         Change::SendEnded { entry, report } => send::ended(workspace, entry, report),
         Change::Retry {

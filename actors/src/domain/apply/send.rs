@@ -6,7 +6,7 @@ use super::super::message::{DeliveryStatus, Message};
 use super::super::outbound::{OutboundAction, OutboxEntry, OutboxState};
 use super::super::workspace::{IdempotencyRecord, Workspace};
 use super::inbound::{climb, delete, edit, react, unpark};
-use super::own_conversation;
+use super::{act, own_conversation};
 use crate::ids::{ConversationId, ExternalId, MessageId, OutboxId, UserId};
 
 pub(super) fn queue(workspace: &mut Workspace, user_id: UserId, new: &NewMessage) -> Result<Appended, Refusal> {
@@ -159,6 +159,7 @@ pub(super) fn ended(workspace: &mut Workspace, entry: &OutboxEntry, report: &Sen
             if let Some(message_id) = entry.message_id {
                 sent(workspace, entry, message_id, receipt.external_id.as_ref());
             }
+            act::taken(workspace, entry);
         }
         SendReport::Again { due_at, .. } => {
             // Gone or stopped: another hub on the same database has settled it.
