@@ -16,6 +16,7 @@ mod inbox;
 mod journal;
 mod keys;
 mod lifecycle;
+mod links;
 mod outgoing;
 mod retention;
 mod sessions;

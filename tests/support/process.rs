@@ -69,6 +69,8 @@ impl Process {
             ("HUB__SERVER__BIND", "127.0.0.1:0"),
             ("HUB__SERVER__WORKERS", "2"),
             ("HUB__AUTH__JWT_SECRET", JWT_SECRET),
+            // A long run outlives the usual quarter of an hour.
+            ("HUB__AUTH__ACCESS_TTL", "24h"),
             ("HUB__VAULT__KEY", VAULT_KEY),
             ("HUB__ADMIN__TOKEN", ADMIN_TOKEN),
             ("HUB__LIMITS__STANDARD_PER_MINUTE", "1000000"),
