@@ -6,6 +6,7 @@ pub mod accounts;
 pub mod admin;
 pub mod auth;
 pub mod body;
+pub mod capacity;
 pub mod conversations;
 pub mod csrf;
 pub mod error;
@@ -16,6 +17,7 @@ mod input;
 pub mod limits;
 pub mod messages;
 pub mod openapi;
+pub mod patience;
 pub mod security;
 pub mod send;
 pub mod shape;
@@ -88,6 +90,7 @@ pub fn application(
     // The last one wrapped sees the request first.
     App::new()
         .configure(configure(state.clone()))
+        .wrap(from_fn(patience::limit_body_time))
         .wrap(from_fn(limits::gate))
         .wrap(from_fn(usage::observe))
         .wrap(from_fn(shape::render_errors))

@@ -70,12 +70,14 @@ impl Wire {
         true
     }
 
-    /// Ends the socket: what waits is still written, then the close frame.
-    pub(super) fn close(&self, code: CloseCode) {
+    /// Ends the socket: what waits is still written, then the close frame. False when it was ending already.
+    pub(super) fn close(&self, code: CloseCode) -> bool {
         let mut queue = self.lock();
-        if queue.state == State::Open {
+        let is_open = queue.state == State::Open;
+        if is_open {
             self.end(&mut queue, code, false);
         }
+        is_open
     }
 
     fn end(&self, queue: &mut Queue, code: CloseCode, drops_waiting: bool) {
