@@ -90,10 +90,10 @@ pub fn application(
     // The last one wrapped sees the request first.
     App::new()
         .configure(configure(state.clone()))
-        .wrap(from_fn(patience::limit_body_time))
         .wrap(from_fn(limits::gate))
         .wrap(from_fn(usage::observe))
         .wrap(from_fn(shape::render_errors))
+        .wrap(from_fn(patience::limit_body_time))
         .wrap(security::cors(&state.settings.server))
         .wrap(from_fn(security::headers))
         .wrap(TracingLogger::<security::RequestSpan>::new())

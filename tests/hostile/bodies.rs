@@ -11,6 +11,7 @@ use crate::{answers, tokens};
 
 struct Place {
     person: Client,
+    /// One that may be changed: the conversation is another's.
     account: String,
     conversation: String,
 }
@@ -21,8 +22,8 @@ impl Place {
         let channel = person.link(&Correspondent::start()).await;
         let conversation = person.receive(&channel, "chat", "message", "hello").await;
         Self {
+            account: person.link(&Correspondent::start()).await.account_id,
             person,
-            account: channel.account_id,
             conversation,
         }
     }

@@ -20,7 +20,7 @@ pub type Outcome = Result<(), String>;
 pub struct Target {
     system: SystemRunner,
     pub hub: Process,
-    pub database: Database,
+    _database: Database,
 }
 
 impl Target {
@@ -36,7 +36,11 @@ impl Target {
             let database = Database::fresh(Kind::Postgres).await;
             (Process::start_with(&database, variables).await, database)
         });
-        Self { system, hub, database }
+        Self {
+            system,
+            hub,
+            _database: database,
+        }
     }
 
     /// Works until the future is done.
