@@ -150,16 +150,12 @@ fn read(event: &str, raw: &Map<String, Value>, data: &Map<String, Value>) -> Res
             conversation_id: conversation_id()?,
             client_id,
         }),
-        "send" => {
-            let conversation_id = conversation_id()?;
-            let client_id = client_id.ok_or("clientId: is required")?;
-            Ok(Command::Send(send(data, conversation_id, client_id)?))
-        }
+        "send" => Ok(Command::Send(send(data, conversation_id()?, client_id)?)),
         _ => Err("event: ping, send, read or typing".to_owned()),
     }
 }
 
-fn send(data: &Map<String, Value>, conversation_id: ConversationId, client_id: String) -> Result<Send, String> {
+fn send(data: &Map<String, Value>, conversation_id: ConversationId, client_id: Option<String>) -> Result<Send, String> {
     let content = text(data, "content")?
         .map(str::trim)
         .filter(|content| !content.is_empty());
@@ -184,7 +180,7 @@ fn send(data: &Map<String, Value>, conversation_id: ConversationId, client_id: S
     Ok(Send {
         conversation_id,
         content: content.to_owned(),
-        client_id,
+        client_id: client_id.ok_or("clientId: is required")?,
         kind,
         media_url: media_url.map(str::to_owned),
         reply_to: reply_to.map(str::to_owned),

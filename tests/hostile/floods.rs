@@ -159,6 +159,7 @@ fn sockets_that_never_read_are_cut_off_and_keep_nothing() {
         let flood =
             futures_util::future::join_all(people.iter().map(|(person, channel)| deliver_much(person, channel)));
         futures_util::future::join(flood, bystander_works(&bystander)).await;
+        println!("flooded for {:?}", begun.elapsed());
         let scraped = support::until("the slow sockets are told", async || {
             let mut operator = bystander.clone();
             operator.token = Some(support::ADMIN_TOKEN.to_owned());

@@ -76,12 +76,13 @@ impl Owner {
     }
 }
 
-/// What an answer tells, without what differs from one to the next.
+/// What an answer tells, without what differs from one to the next: `Connection` depends on whether the body had arrived.
 fn told(answer: &Answer) -> (u16, String, BTreeMap<String, String>) {
     let headers = answer.headers.iter();
     let headers = headers
         .filter(|(name, _)| {
-            !name.as_str().starts_with("x-r") && !matches!(name.as_str(), "date" | "access-control-expose-headers")
+            !name.as_str().starts_with("x-r")
+                && !matches!(name.as_str(), "date" | "connection" | "access-control-expose-headers")
         })
         .map(|(name, value)| (name.to_string(), format!("{value:?}")));
     (answer.status.as_u16(), answer.text.clone(), headers.collect())
