@@ -27,7 +27,7 @@ use crate::cluster::{BusNotice, ClusterError, RedisBus, limits};
 use crate::http::admin::RotationGuard;
 use crate::http::messages::Complete;
 use crate::http::usage::UsageLog;
-use crate::http::{self, AppState, SessionCache, spa};
+use crate::http::{self, AppState, SessionCache, capacity, spa};
 use crate::media::MediaCache;
 use crate::platforms::{self, ClientError};
 use crate::settings::{Settings, SettingsError};
@@ -45,8 +45,6 @@ const REQUEST_HEAD_PATIENCE: Duration = Duration::from_secs(10);
 /// A peer that takes nothing of what waits for it for so long is cut off by the system, also in the middle of a write.
 const UNREAD_PATIENCE: Duration = Duration::from_secs(60);
 const KEEP_ALIVE: Duration = Duration::from_secs(75);
-/// Open connections of one HTTP worker; more wait in the system's queue.
-const MAX_CONNECTIONS: usize = 25_000;
 const BACKLOG: u32 = 4_096;
 /// Parts of files that are fetched from platforms at once.
 const MAX_DOWNLOADS: usize = 16;
@@ -258,7 +256,6 @@ type BusNotices = tokio::sync::mpsc::Receiver<BusNotice>;
 const MAX_NOTICES: usize = 10_000;
 
 async fn start_tree(settings: &Settings, store: &Store, clock: &Clock) -> Result<(Tree, BusNotices), StartError> {
-    let cores = std::thread::available_parallelism().map_or(2, usize::from);
     let (sender, notices) = tokio::sync::mpsc::channel(MAX_NOTICES);
     let bus: Arc<dyn Bus> = match &settings.redis.url {
         Some(url) => Arc::new(RedisBus::start(url, store.epoch_text(), move |notice| {
@@ -275,7 +272,7 @@ async fn start_tree(settings: &Settings, store: &Store, clock: &Clock) -> Result
     let parts = TreeParts {
         settings: TreeSettings {
             arbiters: if settings.tree.arbiters == 0 {
-                cores
+                cores()
             } else {
                 settings.tree.arbiters
             },
@@ -296,6 +293,10 @@ async fn start_tree(settings: &Settings, store: &Store, clock: &Clock) -> Result
         bus,
     };
     Ok((Tree::start(parts).await?, notices))
+}
+
+fn cores() -> usize {
+    std::thread::available_parallelism().map_or(2, usize::from)
 }
 
 /// Passes on what other hubs say.
@@ -319,17 +320,20 @@ fn listen(settings: &Settings, state: &web::Data<AppState>) -> Result<(SocketAdd
     let listener = TcpListener::bind(settings.server.bind).map_err(bind)?;
     let address = listener.local_addr().map_err(bind)?;
     let shared = state.clone();
-    let mut server = HttpServer::new(move || http::application(shared.clone()))
+    let workers = if settings.server.workers == 0 {
+        cores()
+    } else {
+        settings.server.workers
+    };
+    let server = HttpServer::new(move || http::application(shared.clone()))
         .backlog(BACKLOG)
-        .max_connections(MAX_CONNECTIONS)
+        .max_connections(capacity::connections_per_worker(workers))
         .client_request_timeout(REQUEST_HEAD_PATIENCE)
         .keep_alive(KEEP_ALIVE)
         .shutdown_timeout(settings.server.shutdown_seconds)
         .on_connect(|connection, _| limit_unread(connection))
+        .workers(workers)
         .disable_signals();
-    if settings.server.workers > 0 {
-        server = server.workers(settings.server.workers);
-    }
     Ok((address, server.listen(listener).map_err(bind)?.run()))
 }
 

@@ -8,8 +8,9 @@ use tracing_subscriber::fmt::writer::BoxMakeWriter;
 
 use crate::settings::{LogFormat, LogSettings};
 
-/// Libraries that tell of their every step at `info`. A setting that names them wins.
-const QUIETER: &str = "actix_server=warn,actix_http=warn,refinery_core=warn";
+/// Libraries that tell of their every step at `info`, and one that calls what a stranger sends badly an error: anybody
+/// could fill the log with it. A setting that names them wins.
+const QUIETER: &str = "actix_server=warn,actix_http=off,refinery_core=warn";
 /// No setting wins over this: at `debug` it logs the parameters of statements, among them hashes of passwords.
 const NEVER: &str = "tokio_postgres=warn";
 

@@ -10,6 +10,7 @@ use serde_json::{Map, Value, json};
 
 use super::AppState;
 use super::error::ApiError;
+use super::patience::is_too_slow;
 
 /// How `web::Json` reads bodies, up to so many bytes, and how it refuses them.
 pub fn json(limit: usize) -> web::JsonConfig {
@@ -23,6 +24,7 @@ fn refuse(error: &JsonPayloadError, request: &HttpRequest, limit: usize) -> ApiE
         JsonPayloadError::ContentType => unsupported_media_type(request),
         JsonPayloadError::Overflow { .. } | JsonPayloadError::OverflowKnownLength { .. } => ApiError::too_large(limit),
         JsonPayloadError::Deserialize(error) => refuse_json(error),
+        JsonPayloadError::Payload(error) if is_too_slow(error) => ApiError::too_slow(),
         _ => ApiError::bad_request("The request body could not be read."),
     }
 }

@@ -121,6 +121,18 @@ impl ApiError {
         Self::new(StatusCode::CONFLICT, code, message)
     }
 
+    /// 408: the body took longer than `server.body_seconds` to arrive.
+    pub fn too_slow() -> Self {
+        Self {
+            retryable: true,
+            ..Self::new(
+                StatusCode::REQUEST_TIMEOUT,
+                "REQUEST_TIMEOUT",
+                "The request body took too long to arrive.",
+            )
+        }
+    }
+
     /// 413.
     pub fn too_large(limit: usize) -> Self {
         Self::new(

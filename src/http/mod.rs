@@ -7,6 +7,7 @@ pub mod actions;
 pub mod admin;
 pub mod auth;
 pub mod body;
+pub mod capacity;
 pub mod conversations;
 pub mod csrf;
 pub mod error;
@@ -18,6 +19,7 @@ pub mod limits;
 pub mod media;
 pub mod messages;
 pub mod openapi;
+pub mod patience;
 pub mod security;
 pub mod send;
 pub mod shape;
@@ -102,6 +104,7 @@ pub fn application(
         .wrap(from_fn(limits::gate))
         .wrap(from_fn(usage::observe))
         .wrap(from_fn(shape::render_errors))
+        .wrap(from_fn(patience::limit_body_time))
         .wrap(security::cors(&state.settings.server))
         .wrap(from_fn(security::headers))
         .wrap(TracingLogger::<security::RequestSpan>::new())

@@ -12,6 +12,7 @@ use futures_util::FutureExt;
 use serde_json::json;
 
 use super::error::ApiError;
+use super::patience::is_too_slow;
 
 /// The page of unrouted paths.
 const NOT_FOUND_PAGE: &str = include_str!("../../web/not-found.html");
@@ -169,6 +170,9 @@ fn of_actix_error(error: &Error, status: Option<StatusCode>) -> ApiError {
             "VALIDATION_ERROR",
             "The request body is too large.",
         );
+    }
+    if error.as_error::<PayloadError>().is_some_and(is_too_slow) {
+        return ApiError::too_slow();
     }
     let status = status.unwrap_or_else(|| error.as_response_error().status_code());
     match status {

@@ -8,6 +8,7 @@ use hub_actors::ports::Delivery;
 use hub_actors::tree::DeliverError;
 use serde_json::json;
 
+use super::patience::is_too_slow;
 use super::{ApiError, AppState, path_id};
 
 /// Registers the routes.
@@ -73,6 +74,7 @@ pub(super) async fn custom(
 async fn read(payload: web::Payload, limit: usize) -> Result<Bytes, ApiError> {
     match payload.to_bytes_limited(limit).await {
         Ok(Ok(body)) => Ok(body),
+        Ok(Err(error)) if error.as_error().is_some_and(is_too_slow) => Err(ApiError::too_slow()),
         Ok(Err(_)) => Err(ApiError::bad_request("The body broke off before its end")),
         Err(_) => Err(ApiError::too_large(limit)),
     }

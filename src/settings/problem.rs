@@ -82,7 +82,8 @@ impl Problems {
     fn add(&mut self, setting: &str, text: String) {
         self.0.push(Problem {
             setting: setting.to_owned(),
-            text,
+            // A value may hold a line break; what is said about it stays one line.
+            text: text.replace(char::is_control, " "),
         });
     }
 

@@ -31,6 +31,9 @@ pub struct ServerSettings {
     pub cors_origins: Vec<String>,
     /// Longest request body, in bytes.
     pub max_body_bytes: usize,
+    /// How long a client may take to send a request body, in seconds.
+    #[serde(deserialize_with = "parse::seconds")]
+    pub body_seconds: u64,
     /// How long a stopping hub waits for what is in flight, in seconds.
     #[serde(deserialize_with = "parse::seconds")]
     pub shutdown_seconds: u64,
@@ -46,6 +49,7 @@ impl Default for ServerSettings {
             https_redirect: false,
             cors_origins: Vec::new(),
             max_body_bytes: 1_048_576,
+            body_seconds: 60,
             shutdown_seconds: 10,
         }
     }
@@ -87,6 +91,7 @@ impl ServerSettings {
             }
         }
         problems.range("server.max_body_bytes", self.max_body_bytes, 1_024..=104_857_600);
+        problems.range("server.body_seconds", self.body_seconds, 1..=86_400);
         problems.range("server.shutdown_seconds", self.shutdown_seconds, 1..=600);
     }
 }

@@ -131,4 +131,34 @@ mod tests {
         let value = format!("{}:{}", hex::encode([4; 16]), hex::encode(sealed));
         assert_eq!(open_legacy("a passphrase", &value).unwrap(), "token");
     }
+
+    proptest::proptest! {
+        #![proptest_config(crate::vault::hostile_cases())]
+
+        #[test]
+        fn no_value_makes_it_panic(value in proptest::arbitrary::any::<String>(), key in "\\PC{0,40}") {
+            let _ = open_legacy(&key, &value);
+        }
+
+        #[test]
+        fn no_value_of_either_form_opens_by_chance(
+            bytes in proptest::collection::vec(proptest::arbitrary::any::<u8>(), 0..200),
+            iv in proptest::collection::vec(proptest::arbitrary::any::<u8>(), 0..20),
+        ) {
+            let gcm = open_legacy(KEY, &STANDARD.encode(&bytes));
+            proptest::prop_assert!(matches!(gcm, Err(SealError::Forged | SealError::Malformed)));
+            // CBC has no tag: one value in 256 opens, to noise, which is seldom text.
+            let _ = open_legacy(KEY, &format!("{}:{}", hex::encode(&iv), hex::encode(&bytes)));
+            let _ = open_legacy(KEY, &format!("{}:{}", hex::encode([7; 16]), hex::encode(&bytes[..bytes.len() / 16 * 16])));
+        }
+
+        #[test]
+        fn a_changed_value_does_not_open(place in 0..44_usize, change in 1..=255_u8) {
+            let mut bytes = STANDARD.decode(GCM_VECTOR).unwrap();
+            let place = place % bytes.len();
+            bytes[place] ^= change;
+            proptest::prop_assert_eq!(open_legacy(KEY, &STANDARD.encode(&bytes)), Err(SealError::Forged));
+            proptest::prop_assert!(open_legacy(KEY, &STANDARD.encode(&bytes[..place])).is_err());
+        }
+    }
 }

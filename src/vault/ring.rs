@@ -277,4 +277,19 @@ mod tests {
     fn without_keys_nothing_is_sealed() {
         assert_eq!(Vault::new(Clock::system()).seal(PLACE, b"x"), Err(SealError::NoKey));
     }
+
+    proptest::proptest! {
+        #![proptest_config(crate::vault::hostile_cases())]
+
+        #[test]
+        fn no_bytes_open_by_chance(
+            mut bytes in proptest::collection::vec(proptest::arbitrary::any::<u8>(), 0..300),
+            is_headed in proptest::arbitrary::any::<bool>(),
+        ) {
+            if is_headed {
+                bytes.splice(..bytes.len().min(5), [FORMAT, 0, 0, 0, 1]);
+            }
+            proptest::prop_assert!(vault_with_key().open_text(PLACE, &bytes).is_err());
+        }
+    }
 }

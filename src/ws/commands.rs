@@ -7,11 +7,13 @@
 //! → `{"event":"ack","data":{"command","clientId","messageId"?,"status"?,"repeated"?}}`
 //! or `{"event":"error","data":{"command","clientId","code","message","retryable"}}`.
 
+use std::fmt::Display;
+use std::str::FromStr;
+
 use hub_actors::domain::{Idempotency, MessageKind, NewMessage, Refusal};
 use hub_actors::tree::CommandError;
 use hub_actors::{ConversationId, ExternalId, MessageId, OutboxId, UserId};
-use serde::Deserialize;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
 
 use crate::cluster::limits::LimitClass;
@@ -75,124 +77,123 @@ impl CommandFailure {
     }
 }
 
-#[derive(Deserialize)]
-struct Raw {
-    event: String,
-    #[serde(default)]
-    timestamp: Value,
-    #[serde(default)]
-    data: Option<RawData>,
-}
-
-#[derive(Default, Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct RawData {
-    conversation_id: Option<String>,
-    message_id: Option<String>,
-    client_id: Option<String>,
-    content: Option<String>,
-    message_type: Option<String>,
-    media_url: Option<String>,
-    reply_to: Option<String>,
-}
-
 /// Reads a command.
 ///
 /// # Errors
 /// Says which field is missing or wrong.
 pub(super) fn parse(text: &str) -> Result<Command, CommandFailure> {
-    let raw: Raw = serde_json::from_str(text).map_err(|error| CommandFailure {
-        command: String::new(),
-        client_id: None,
-        code: "INVALID_JSON",
-        message: format!("This is not a command: {error}"),
-        retryable: false,
-    })?;
-    let data = raw.data.unwrap_or_default();
-    let client_id = data.client_id.clone().filter(|id| id.len() <= MAX_CLIENT_ID);
-    let invalid = |message: &str| CommandFailure {
-        command: raw.event.chars().take(32).collect(),
-        client_id: client_id.clone(),
-        code: "VALIDATION_ERROR",
-        message: message.to_owned(),
-        retryable: false,
+    let raw: Value = serde_json::from_str(text)
+        .map_err(|error| failure("INVALID_JSON", format!("This is not a command: {error}"), false))?;
+    let Value::Object(raw) = raw else {
+        let message = "This is not a command: an object with `event` and `data` is".to_owned();
+        return Err(failure("INVALID_JSON", message, false));
     };
-    if data
-        .client_id
-        .as_ref()
-        .is_some_and(|id| id.is_empty() || id.len() > MAX_CLIENT_ID || id.chars().any(char::is_control))
-    {
-        return Err(invalid("clientId: between 1 and 200 bytes, no control characters"));
+    let event = raw.get("event").and_then(Value::as_str).unwrap_or_default();
+    let nothing = Map::new();
+    let (data, is_data) = match raw.get("data") {
+        None | Some(Value::Null) => (&nothing, true),
+        Some(Value::Object(data)) => (data, true),
+        Some(_) => (&nothing, false),
+    };
+    let given_id = data
+        .get("clientId")
+        .and_then(Value::as_str)
+        .filter(|id| is_client_id(id));
+    let command = if is_data {
+        read(event, &raw, data)
+    } else {
+        Err("data: must be an object".to_owned())
+    };
+    command.map_err(|message| CommandFailure {
+        command: event.chars().take(32).collect(),
+        client_id: given_id.map(str::to_owned),
+        ..failure("VALIDATION_ERROR", message, false)
+    })
+}
+
+/// A text of the data; null counts as absent.
+fn text<'a>(data: &'a Map<String, Value>, name: &str) -> Result<Option<&'a str>, String> {
+    match data.get(name) {
+        None | Some(Value::Null) => Ok(None),
+        Some(Value::String(text)) => Ok(Some(text)),
+        Some(_) => Err(format!("{name}: must be a text")),
     }
-    let conversation_id = || {
-        let text = data
-            .conversation_id
-            .as_deref()
-            .ok_or_else(|| invalid("conversationId: is required"))?;
-        text.parse::<ConversationId>()
-            .map_err(|error| invalid(&format!("conversationId: {error}")))
-    };
-    match raw.event.as_str() {
+}
+
+/// An id of the data.
+fn id<T: FromStr<Err: Display>>(data: &Map<String, Value>, name: &str) -> Result<Option<T>, String> {
+    let id = text(data, name)?.map(str::parse).transpose();
+    id.map_err(|error| format!("{name}: {error}"))
+}
+
+fn is_client_id(id: &str) -> bool {
+    !id.is_empty() && id.len() <= MAX_CLIENT_ID && !id.chars().any(char::is_control)
+}
+
+fn read(event: &str, raw: &Map<String, Value>, data: &Map<String, Value>) -> Result<Command, String> {
+    let client_id = text(data, "clientId")?;
+    if client_id.is_some_and(|id| !is_client_id(id)) {
+        return Err("clientId: between 1 and 200 bytes, no control characters".to_owned());
+    }
+    let client_id = client_id.map(str::to_owned);
+    let conversation_id = || id(data, "conversationId")?.ok_or_else(|| "conversationId: is required".to_owned());
+    match event {
         "ping" => Ok(Command::Ping {
-            timestamp: raw.timestamp,
+            timestamp: raw.get("timestamp").cloned().unwrap_or_default(),
         }),
         "typing" => Ok(Command::Typing {
             conversation_id: conversation_id()?,
             client_id,
         }),
-        "read" => {
-            let message_id = data.message_id.as_deref().map(str::parse::<MessageId>).transpose();
-            let message_id = message_id.map_err(|error| invalid(&format!("messageId: {error}")))?;
-            Ok(Command::Read {
-                conversation_id: conversation_id()?,
-                message_id,
-                client_id,
-            })
-        }
-        "send" => {
-            let conversation_id = conversation_id()?;
-            let content = data
-                .content
-                .as_deref()
-                .map(str::trim)
-                .filter(|content| !content.is_empty());
-            let content = content.ok_or_else(|| invalid("content: is required and may not be blank"))?;
-            if content.chars().count() > MAX_CONTENT || content.contains('\0') {
-                return Err(invalid("content: at most 10,000 characters, none of them NUL"));
-            }
-            let kind = match data.message_type.as_deref() {
-                None => MessageKind::Text,
-                Some(name) => MessageKind::from_name(name)
-                    .filter(|kind| *kind != MessageKind::System)
-                    .ok_or_else(|| invalid("messageType: text, image, video or file"))?,
-            };
-            if data.media_url.as_deref().is_some_and(|text| !is_media_url(text)) {
-                return Err(invalid("mediaUrl: an http or https URL of at most 1,000 characters"));
-            }
-            if data
-                .reply_to
-                .as_deref()
-                .is_some_and(|text| text.is_empty() || text.len() > 255 || text.contains('\0'))
-            {
-                return Err(invalid("replyTo: between 1 and 255 bytes"));
-            }
-            Ok(Command::Send(Send {
-                conversation_id,
-                content: content.to_owned(),
-                client_id: client_id.clone().ok_or_else(|| invalid("clientId: is required"))?,
-                kind,
-                media_url: data.media_url.clone(),
-                reply_to: data.reply_to.clone(),
-            }))
-        }
-        _ => Err(invalid("event: ping, send, read or typing")),
+        "read" => Ok(Command::Read {
+            message_id: id(data, "messageId")?,
+            conversation_id: conversation_id()?,
+            client_id,
+        }),
+        "send" => Ok(Command::Send(send(data, conversation_id()?, client_id)?)),
+        _ => Err("event: ping, send, read or typing".to_owned()),
     }
+}
+
+fn send(data: &Map<String, Value>, conversation_id: ConversationId, client_id: Option<String>) -> Result<Send, String> {
+    let content = text(data, "content")?
+        .map(str::trim)
+        .filter(|content| !content.is_empty());
+    let content = content.ok_or("content: is required and may not be blank")?;
+    if content.chars().count() > MAX_CONTENT || content.contains('\0') {
+        return Err("content: at most 10,000 characters, none of them NUL".to_owned());
+    }
+    let kind = match text(data, "messageType")? {
+        None => MessageKind::Text,
+        Some(name) => MessageKind::from_name(name)
+            .filter(|kind| *kind != MessageKind::System)
+            .ok_or("messageType: text, image, video or file")?,
+    };
+    let media_url = text(data, "mediaUrl")?;
+    if media_url.is_some_and(|text| !is_media_url(text)) {
+        return Err("mediaUrl: an http or https URL of at most 1,000 characters".to_owned());
+    }
+    let reply_to = text(data, "replyTo")?;
+    if reply_to.is_some_and(|text| text.is_empty() || text.len() > 255 || text.chars().any(char::is_control)) {
+        return Err("replyTo: between 1 and 255 bytes, no control characters".to_owned());
+    }
+    Ok(Send {
+        conversation_id,
+        content: content.to_owned(),
+        client_id: client_id.ok_or("clientId: is required")?,
+        kind,
+        media_url: media_url.map(str::to_owned),
+        reply_to: reply_to.map(str::to_owned),
+    })
 }
 
 /// The same rule as for `POST /api/messages/:id/send`.
 fn is_media_url(text: &str) -> bool {
     let is_web = |url: url::Url| matches!(url.scheme(), "http" | "https") && url.has_host();
-    text.chars().count() <= 1_000 && url::Url::parse(text).is_ok_and(is_web)
+    let is_clean = !text
+        .chars()
+        .any(|character| character.is_control() || character.is_whitespace());
+    text.chars().count() <= 1_000 && is_clean && url::Url::parse(text).is_ok_and(is_web)
 }
 
 /// Carries a command out and answers with the frame's content.
@@ -380,7 +381,28 @@ mod tests {
             let failure = send(&data).unwrap_err();
             assert!(failure.message.starts_with(field), "{field}: {}", failure.message);
         }
-        assert_eq!(parse("[").unwrap_err().code, "INVALID_JSON");
+        for field in [
+            "conversationId",
+            "messageId",
+            "clientId",
+            "content",
+            "messageType",
+            "mediaUrl",
+            "replyTo",
+        ] {
+            let event = if field == "messageId" { "read" } else { "send" };
+            let mut data = json!({ "conversationId": CONVERSATION, "content": "x", "clientId": "c" });
+            data[field] = json!(5);
+            let failure = parse(&json!({ "event": event, "data": data }).to_string()).unwrap_err();
+            assert_eq!(failure.message, format!("{field}: must be a text"));
+        }
+        assert_eq!(
+            parse(r#"{"event":"read","data":[]}"#).unwrap_err().message,
+            "data: must be an object"
+        );
+        for text in ["[", "[]", "null", "5"] {
+            assert_eq!(parse(text).unwrap_err().code, "INVALID_JSON", "{text}");
+        }
         assert!(parse(r#"{"event":"dance"}"#).unwrap_err().message.starts_with("event:"));
     }
 }

@@ -4,6 +4,7 @@
 
 mod codes;
 mod commands;
+mod guard;
 mod handshake;
 mod socket;
 mod transport;

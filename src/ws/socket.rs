@@ -60,8 +60,9 @@ impl Socket {
     }
 
     fn close(&mut self, code: CloseCode, context: &mut Context<Self>) {
-        self.wire.close(code);
-        context.run_later(CLOSE_PATIENCE, |_, context| context.stop());
+        if self.wire.close(code) {
+            context.run_later(CLOSE_PATIENCE, |_, context| context.stop());
+        }
     }
 
     /// Asks the user's session for the stream.

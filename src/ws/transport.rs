@@ -15,6 +15,7 @@ use actix_web_actors::ws;
 use bytes::Bytes;
 use futures_util::Stream;
 
+use super::guard::Guarded;
 use super::wire::Wire;
 
 pub(super) use actix_web_actors::ws::{Message, ProtocolError};
@@ -38,7 +39,7 @@ where
 {
     let mut response = ws::handshake_with_protocols(request, &["bearer"])?;
     let codec = Codec::new().max_size(max_frame_bytes);
-    let control = ws::WebsocketContext::with_codec(actor, payload, codec);
+    let control = ws::WebsocketContext::with_codec(actor, Guarded::new(payload, max_frame_bytes), codec);
     Ok(response.streaming(Merged {
         control: Box::pin(control),
         wire,

@@ -12,6 +12,8 @@ use super::codes::CloseCode;
 
 /// Pieces up to this size are joined into one, so that a burst leaves in few writes.
 const JOINED: usize = 16 * 1024;
+/// Longer pieces leave in parts: the connection copies what it is handed, and one that is never read would keep the copy.
+const PART: usize = 64 * 1024;
 
 /// The queue between the hub and one socket. Filled from any thread, emptied by the connection as fast as the client
 /// reads.
@@ -25,6 +27,8 @@ pub(super) struct Wire {
 #[derive(Default)]
 struct Queue {
     frames: VecDeque<Bytes>,
+    /// Whether a part of the first piece has left, so that the rest must follow.
+    is_begun: bool,
     state: State,
 }
 
@@ -49,7 +53,7 @@ impl Wire {
     }
 
     /// Hands over whole frames. False when the socket is closing; when they would not fit, it is closed as too slow and
-    /// what waits is dropped: the client resumes from its position.
+    /// what waits, and is not yet partly on its way, is dropped: the client resumes from its position.
     pub(super) fn push(&self, frames: Bytes) -> bool {
         let mut queue = self.lock();
         if queue.state != State::Open {
@@ -70,18 +74,21 @@ impl Wire {
         true
     }
 
-    /// Ends the socket: what waits is still written, then the close frame.
-    pub(super) fn close(&self, code: CloseCode) {
+    /// Ends the socket: what waits is still written, then the close frame. False when it was ending already.
+    pub(super) fn close(&self, code: CloseCode) -> bool {
         let mut queue = self.lock();
-        if queue.state == State::Open {
+        let is_open = queue.state == State::Open;
+        if is_open {
             self.end(&mut queue, code, false);
         }
+        is_open
     }
 
     fn end(&self, queue: &mut Queue, code: CloseCode, drops_waiting: bool) {
         if drops_waiting {
-            queue.frames.clear();
-            self.waiting.store(0, Ordering::Relaxed);
+            queue.frames.truncate(usize::from(queue.is_begun));
+            let rest = queue.frames.iter().map(Bytes::len).sum();
+            self.waiting.store(rest, Ordering::Relaxed);
         }
         let frame = close_frame(code);
         self.waiting.fetch_add(frame.len(), Ordering::Relaxed);
@@ -107,14 +114,21 @@ impl Wire {
     pub(super) fn poll_next(&self, context: &mut Context<'_>) -> Poll<Option<Bytes>> {
         self.waker.register(context.waker());
         let mut queue = self.lock();
-        let Some(first) = queue.frames.pop_front() else {
+        let Some(mut first) = queue.frames.pop_front() else {
             return if queue.state == State::Open {
                 Poll::Pending
             } else {
                 Poll::Ready(None)
             };
         };
-        let piece = join(first, &mut queue.frames);
+        queue.is_begun = first.len() > PART;
+        let piece = if queue.is_begun {
+            let part = first.split_to(PART);
+            queue.frames.push_front(first);
+            part
+        } else {
+            join(first, &mut queue.frames)
+        };
         self.waiting.fetch_sub(piece.len(), Ordering::Relaxed);
         Poll::Ready(Some(piece))
     }
@@ -188,6 +202,28 @@ mod tests {
         };
         assert_eq!((close[0], u16::from_be_bytes([close[2], close[3]])), (0x88, 4002));
         assert_eq!(next(&wire), Poll::Ready(None));
+    }
+
+    #[test]
+    fn a_long_piece_leaves_in_parts_and_is_not_broken_off() {
+        let long = Bytes::from(vec![b'x'; 2 * PART + 5]);
+        let wire = Wire::new(3 * PART);
+        wire.push(long.clone());
+        let mut taken = Vec::new();
+        let Poll::Ready(Some(part)) = next(&wire) else {
+            panic!("a part is ready")
+        };
+        assert_eq!((part.len(), wire.waiting_bytes()), (PART, PART + 5));
+        taken.extend(part);
+        assert!(wire.push(Bytes::from_static(b"lost")));
+        assert!(!wire.push(long.clone()), "too much waits");
+        while let Poll::Ready(Some(part)) = next(&wire) {
+            taken.extend(part);
+        }
+        let (begun, close) = taken.split_at(long.len());
+        assert_eq!(begun, long);
+        assert_eq!((close[0], u16::from_be_bytes([close[2], close[3]])), (0x88, 4002));
+        assert_eq!(wire.waiting_bytes(), 0);
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use crate::bed::{Bed, Slot, slot};
-use crate::support::{self, Answer, Client, PASSWORD};
+use crate::support::{self, Answer, Client, Database, Kind, PASSWORD, Process};
 
 /// Each test has a hub of its own: they share one address, and with it the strict counter.
 static STANDARD: Slot = slot();
@@ -144,5 +144,63 @@ fn requests_at_once_do_not_slip_through() {
         let passed = answers.iter().filter(|answer| answer.status == 200).count();
         let refused = answers.iter().filter(|answer| answer.status == 429).count();
         assert_eq!((passed, refused), (5, 35));
+    });
+}
+
+/// Two hubs, one database and one Redis: they count together.
+async fn pair(database: &Database) -> (Process, Process) {
+    let redis = std::env::var("HUB_TEST_REDIS_URL").expect("HUB_TEST_REDIS_URL must name a Redis: run ./test.sh");
+    let variables = [
+        ("HUB__REDIS__URL", redis.as_str()),
+        ("HUB__LIMITS__STANDARD_PER_MINUTE", "5"),
+        ("HUB__LIMITS__STRICT_PER_MINUTE", "3"),
+        ("HUB__SERVER__TRUSTED_PROXIES", "127.0.0.0/8"),
+    ];
+    let first = Process::start_with(database, &variables).await;
+    (first, Process::start_with(database, &variables).await)
+}
+
+#[test]
+fn two_hubs_count_together_over_redis() {
+    support::run(async {
+        let database = Database::fresh(Kind::Postgres).await;
+        let (first, second) = pair(&database).await;
+        // An address of its own: the strict counters of other tests are in the same Redis.
+        let here = format!(
+            "2001:db8:{:x}:{:x}::1",
+            std::process::id() & 0xffff,
+            support::now() & 0xffff
+        );
+        let strict = async |hub: &Process, path: &str, body: &serde_json::Value| {
+            let request = hub
+                .client()
+                .request(reqwest::Method::POST, path)
+                .header("x-forwarded-for", &here);
+            support::answer(request.json(body)).await
+        };
+        let person = json!({ "email": "both@example.org", "password": PASSWORD });
+        let registered = strict(&first, "/api/auth/register", &person).await;
+        assert_eq!(header(&registered, "x-ratelimit-remaining"), "2");
+        let mut user = first.client();
+        user.keep(&registered.expect(201));
+        let garbage = json!({ "refreshToken": "garbage" });
+        let refused = strict(&second, "/api/auth/refresh", &garbage).await;
+        refused.expect(401);
+        assert_eq!(header(&refused, "x-ratelimit-remaining"), "1");
+        strict(&first, "/api/auth/refresh", &garbage).await.expect(401);
+        for hub in [&first, &second] {
+            assert_refused(&strict(hub, "/api/auth/login", &person).await, "3");
+        }
+
+        for (left, hub) in [(4, &first), (3, &second), (2, &first), (1, &second), (0, &second)] {
+            let answer = user.at(hub.address).get("/api/auth/me").await;
+            answer.expect(200);
+            assert_eq!(header(&answer, "x-ratelimit-remaining"), left.to_string());
+        }
+        for hub in [&first, &second] {
+            let refused = user.at(hub.address).get("/api/conversations").await;
+            assert_refused(&refused, "5");
+            assert_eq!(refused.json()["error"], "Rate limit exceeded. Please try again later.");
+        }
     });
 }

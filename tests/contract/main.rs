@@ -18,6 +18,7 @@ mod frontend;
 mod handshake;
 mod inbox;
 mod limits;
+mod quarantine;
 mod send;
 mod settings;
 mod sockets;

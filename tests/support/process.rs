@@ -130,6 +130,22 @@ impl Process {
         self.child.id()
     }
 
+    /// Its memory that lies in RAM, now.
+    pub fn resident_bytes(&self) -> u64 {
+        self.memory()()
+    }
+
+    /// Tells its memory that lies in RAM (`VmRSS` of proc_pid_status(5)) whenever it is asked; 0 once it has ended.
+    pub fn memory(&self) -> impl Fn() -> u64 + use<> {
+        let file = format!("/proc/{}/status", self.child.id());
+        move || {
+            let status = std::fs::read_to_string(&file).unwrap_or_default();
+            let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+            let kibibytes = line.and_then(|line| line.split_whitespace().next()?.parse::<u64>().ok());
+            kibibytes.unwrap_or_default() * 1_024
+        }
+    }
+
     /// Everything it has logged so far.
     pub fn log(&self) -> String {
         self.log.lock().unwrap().clone()

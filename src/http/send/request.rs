@@ -40,6 +40,9 @@ impl SendRequest {
     pub fn from_json(body: &Value) -> Result<Self, FieldErrors> {
         let mut fields = Fields::of(body);
         let content = fields.required("content", MAX_CONTENT).unwrap_or_default().to_owned();
+        if content.contains('\0') {
+            fields.errors.add("content", "Null characters are not allowed.");
+        }
         let kind = kind(&mut fields);
         let media_url = media_url(&mut fields);
         let reply_to = fields
@@ -142,6 +145,10 @@ mod tests {
             (
                 json!({"content": " \n"}),
                 json!({"content": ["This field may not be blank."]}),
+            ),
+            (
+                json!({"content": "a\u{0}b"}),
+                json!({"content": ["Null characters are not allowed."]}),
             ),
             (json!({"content": 5}), json!({"content": ["Not a valid string."]})),
             (
