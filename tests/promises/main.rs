@@ -28,4 +28,5 @@ mod p18_panics;
 mod p21_database_away;
 mod p22_shutdown;
 mod p25_forgeries;
+mod p27_clock;
 mod soak;

@@ -1,10 +1,10 @@
 //! One try to hand one entry to its platform, and what is stored about it.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use time::OffsetDateTime;
 use tokio::sync::oneshot;
 
+use crate::clock;
 use crate::connection;
 use crate::domain::{
     Append, Appended, Certainty, Change, EventKind, FailureClass, Message, OutboxEntry, OutboxState, Receipt, Refusal,
@@ -27,20 +27,21 @@ const STORE_BACKOFF: Backoff = Backoff::new(Duration::from_millis(200), Duration
 pub(super) struct Outcome {
     pub(super) entry: OutboxEntry,
     /// None when the entry is done.
-    pub(super) again_at: Option<OffsetDateTime>,
+    pub(super) again_at: Option<Instant>,
     /// The platform asked the whole account to wait.
-    pub(super) park_account_until: Option<OffsetDateTime>,
+    pub(super) park_account_until: Option<Instant>,
     /// The message, once its fate is known for now.
     pub(super) message: Option<Box<Message>>,
 }
 
-/// Makes one try. When the tree stops, a try without an answer ends as one whose answer was lost. Comes back only when its outcome is stored: until then the lane waits.
-pub(super) async fn attempt(hub: &Hub, mut entry: OutboxEntry) -> Outcome {
+/// Makes one try, the last one from `too_old` on. When the tree stops, a try without an answer ends as one whose answer
+/// was lost. Comes back only when its outcome is stored: until then the lane waits.
+pub(super) async fn attempt(hub: &Hub, mut entry: OutboxEntry, too_old: Instant) -> Outcome {
     let key = send_key(hub, &entry).await;
     if entry.state == OutboxState::Sending && key == SendKey::None {
         // A crash between the first byte and the stored answer: nobody knows, so nothing is sent again.
         let reason = SendFailure::AnswerLost.sentence().to_owned();
-        return finish(hub, entry, SendReport::Unknown { reason }, None).await;
+        return finish(hub, entry, Verdict::last(SendReport::Unknown { reason })).await;
     }
     if key == SendKey::None {
         let change = Change::SendStarted {
@@ -58,9 +59,9 @@ pub(super) async fn attempt(hub: &Hub, mut entry: OutboxEntry) -> Outcome {
     fail::fail_point!("outbox.before_send");
     let result = send(hub, &entry).await;
     fail::fail_point!("outbox.after_send");
-    let (report, park) = judge(hub, &entry, key, result);
-    entry.attempts += i32::from(matches!(report, SendReport::Again { .. }));
-    finish(hub, entry, report, park).await
+    let verdict = judge(hub, &entry, key, too_old, result);
+    entry.attempts += i32::from(verdict.again_at.is_some());
+    finish(hub, entry, verdict).await
 }
 
 async fn send_key(hub: &Hub, entry: &OutboxEntry) -> SendKey {
@@ -93,63 +94,88 @@ async fn send(hub: &Hub, entry: &OutboxEntry) -> Result<Receipt, SendError> {
     }
 }
 
-/// What follows from the platform's answer, and until when its account is parked.
+/// What follows from the platform's answer. The moments are counted by a clock that does not jump; storage is given
+/// the wall clock's, for the case that the hub ends before.
+struct Verdict {
+    report: SendReport,
+    again_at: Option<Instant>,
+    /// Until when the account is parked.
+    park_until: Option<Instant>,
+}
+
+impl Verdict {
+    /// No other try follows by itself.
+    fn last(report: SendReport) -> Self {
+        Self {
+            report,
+            again_at: None,
+            park_until: None,
+        }
+    }
+
+    fn again(hub: &Hub, reason: String, pause: Duration) -> Self {
+        let due_at = hub.clock.now() + pause;
+        Self {
+            report: SendReport::Again { due_at, reason },
+            again_at: Some(clock::instant() + pause),
+            park_until: None,
+        }
+    }
+}
+
 fn judge(
     hub: &Hub,
     entry: &OutboxEntry,
     key: SendKey,
+    too_old: Instant,
     result: Result<Receipt, SendError>,
-) -> (SendReport, Option<OffsetDateTime>) {
+) -> Verdict {
     let error = match result {
-        Ok(receipt) => return (SendReport::Sent(receipt), None),
+        Ok(receipt) => return Verdict::last(SendReport::Sent(receipt)),
         Err(error) => error,
     };
-    let now = hub.clock.now();
     let reason = error.to_string();
     let attempt = u32::try_from(entry.attempts).unwrap_or(0);
     let is_unsafe = error.failure.certainty() == Certainty::Unknown && key == SendKey::None;
-    let is_too_old = now - entry.created_at > hub.settings.outbox_give_up_after;
     match error.failure.class() {
-        FailureClass::Permanent | FailureClass::Authentication => (SendReport::Failed { reason }, None),
-        _ if is_unsafe => (SendReport::Unknown { reason }, None),
-        _ if is_too_old => {
+        FailureClass::Permanent | FailureClass::Authentication => Verdict::last(SendReport::Failed { reason }),
+        _ if is_unsafe => Verdict::last(SendReport::Unknown { reason }),
+        _ if clock::instant() > too_old => {
             let reason = format!("given up after many tries: {reason}");
-            (SendReport::Failed { reason }, None)
+            Verdict::last(SendReport::Failed { reason })
         }
         FailureClass::RateLimited { after } => {
             // Not before the platform says, later and later when it says so again, and never all at the same moment.
-            let until = now + after + BACKOFF.delay(attempt);
-            (SendReport::Again { due_at: until, reason }, Some(until))
+            let verdict = Verdict::again(hub, reason, after + BACKOFF.delay(attempt));
+            Verdict {
+                park_until: verdict.again_at,
+                ..verdict
+            }
         }
-        FailureClass::Transient if error.failure == SendFailure::NotConnected => {
+        FailureClass::Transient if error.failure == SendFailure::NotConnected => Verdict {
             // Woken when the link is open again, so nothing is lost by waiting long.
-            (
-                SendReport::Again { due_at: now, reason },
-                Some(now + NOT_CONNECTED_PAUSE),
-            )
-        }
-        FailureClass::Transient => (
-            SendReport::Again {
-                due_at: now + BACKOFF.delay(attempt),
-                reason,
-            },
-            None,
-        ),
+            park_until: Some(clock::instant() + NOT_CONNECTED_PAUSE),
+            ..Verdict::again(hub, reason, Duration::ZERO)
+        },
+        FailureClass::Transient => Verdict::again(hub, reason, BACKOFF.delay(attempt)),
     }
 }
 
-async fn finish(hub: &Hub, mut entry: OutboxEntry, report: SendReport, park: Option<OffsetDateTime>) -> Outcome {
-    let again_at = match &report {
-        SendReport::Again { due_at, reason } => {
+async fn finish(hub: &Hub, mut entry: OutboxEntry, verdict: Verdict) -> Outcome {
+    let Verdict {
+        report,
+        again_at,
+        park_until,
+    } = verdict;
+    match &report {
+        SendReport::Again { reason, .. } => {
             tracing::info!(account_id = %entry.account_id, outbox_id = %entry.id, attempts = entry.attempts, %reason, "a send is tried again later");
-            Some(*due_at)
         }
         SendReport::Failed { reason } | SendReport::Unknown { reason } => {
             tracing::warn!(account_id = %entry.account_id, outbox_id = %entry.id, %reason, "a send did not succeed");
-            None
         }
-        SendReport::Sent(_) => None,
-    };
+        SendReport::Sent(_) => {}
+    }
     // The entry as it was before this try: the rules count the try themselves.
     let mut before = entry.clone();
     before.attempts -= i32::from(again_at.is_some());
@@ -168,7 +194,7 @@ async fn finish(hub: &Hub, mut entry: OutboxEntry, report: SendReport, park: Opt
     Outcome {
         entry,
         again_at,
-        park_account_until: park,
+        park_account_until: park_until,
         message,
     }
 }

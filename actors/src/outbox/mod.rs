@@ -12,7 +12,6 @@ use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 use actix::{Actor, ActorContext, ActorFutureExt, AsyncContext, Context, ContextFutureSpawner, Handler, WrapFuture};
-use time::OffsetDateTime;
 use tokio::sync::oneshot;
 
 use crate::clock;
@@ -23,7 +22,7 @@ use crate::ports::StoreError;
 use crate::supervise::{ChildGuard, ChildSpec};
 use crate::tree::Hub;
 use attempt::{Outcome, attempt};
-use lanes::Lanes;
+use lanes::{Lanes, Waiting};
 
 /// Entries read at once at start.
 const PAGE: usize = 1_000;
@@ -61,10 +60,10 @@ pub struct Outbox {
     lanes: Lanes,
     watchers: HashMap<MessageId, Vec<oneshot::Sender<Box<Message>>>>,
     /// Nothing leaves for these accounts before that time: the platform asked to wait.
-    parked: HashMap<AccountId, OffsetDateTime>,
+    parked: HashMap<AccountId, Instant>,
     in_flight: usize,
     loaded_at: Instant,
-    wake: Option<(OffsetDateTime, actix::SpawnHandle)>,
+    wake: Option<(Instant, actix::SpawnHandle)>,
     is_stopping: bool,
     _guard: ChildGuard,
 }
@@ -127,7 +126,7 @@ impl Handler<Letter<Command>> for Outbox {
         match letter.open() {
             Command::Enqueue { entry } => {
                 let conversation_id = entry.conversation_id;
-                self.lanes.insert(*entry);
+                self.take(*entry);
                 self.note_depth();
                 self.start(conversation_id, context);
             }
@@ -151,7 +150,7 @@ impl Handler<Letter<Command>> for Outbox {
             }
             Command::Connected { account_id } => {
                 self.parked.remove(&account_id);
-                self.lanes.wake(account_id, self.hub.clock.now());
+                self.lanes.wake(account_id, clock::instant());
                 self.start_ready(context);
             }
             Command::Stop => {
@@ -174,7 +173,7 @@ impl Outbox {
                 // What is here is newer than what was read: a try may be under way.
                 for entry in entries {
                     if !outbox.lanes.has(&entry) {
-                        outbox.lanes.insert(entry);
+                        outbox.take(entry);
                     }
                 }
                 outbox.note_depth();
@@ -183,6 +182,12 @@ impl Outbox {
                 }
             })
             .wait(context);
+    }
+
+    fn take(&mut self, entry: OutboxEntry) {
+        let give_up_after = self.hub.settings.outbox_give_up_after;
+        let waiting = Waiting::new(entry, give_up_after, self.hub.clock.now(), clock::instant());
+        self.lanes.insert(waiting);
     }
 
     fn note_depth(&self) {
@@ -204,23 +209,24 @@ impl Outbox {
         if self.is_stopping || self.in_flight >= self.hub.settings.outbox_in_flight {
             return;
         }
-        let Some(entry) = self.lanes.next(conversation_id) else {
+        let Some(waiting) = self.lanes.next(conversation_id) else {
             return;
         };
-        let now = self.hub.clock.now();
-        let parked_until = self.parked.get(&entry.account_id).copied().filter(|until| *until > now);
-        let due_at = parked_until.map_or(entry.due_at, |until| until.max(entry.due_at));
-        if due_at > now {
-            self.lanes.sleep(conversation_id, due_at);
-            self.wake_at(due_at, now, context);
+        let now = clock::instant();
+        let account_id = waiting.entry.account_id;
+        let parked_until = self.parked.get(&account_id).copied().filter(|until| *until > now);
+        let due = parked_until.map_or(waiting.due, |until| until.max(waiting.due));
+        if due > now {
+            self.lanes.sleep(conversation_id, due);
+            self.wake_at(due, now, context);
             return;
         }
-        self.parked.remove(&entry.account_id);
-        let entry = entry.clone();
+        self.parked.remove(&account_id);
+        let (entry, too_old) = (waiting.entry.clone(), waiting.too_old);
         self.lanes.set_busy(conversation_id);
         self.in_flight += 1;
         let hub = Arc::clone(&self.hub);
-        let work = async move { attempt(&hub, entry).await };
+        let work = async move { attempt(&hub, entry, too_old).await };
         context.spawn(
             work.into_actor(self)
                 .map(|outcome, outbox, context| outbox.ended(outcome, context)),
@@ -264,21 +270,17 @@ impl Outbox {
     }
 
     /// One timer for the lane that is due first.
-    fn wake_at(&mut self, due_at: OffsetDateTime, now: OffsetDateTime, context: &mut Context<Self>) {
+    fn wake_at(&mut self, due: Instant, now: Instant, context: &mut Context<Self>) {
         if let Some((at, timer)) = self.wake.take() {
-            if at <= due_at && at > now {
+            if at <= due && at > now {
                 self.wake = Some((at, timer));
                 return;
             }
             context.cancel_future(timer);
         }
-        // At most a minute, so that a clock that was set forward does not hold a message back for long.
-        let delay = Duration::try_from(due_at - now)
-            .unwrap_or_default()
-            .min(Duration::from_secs(60));
-        let timer = context.run_later(delay, |outbox, context| {
+        let timer = context.run_later(due.saturating_duration_since(now), |outbox, context| {
             outbox.wake = None;
-            let now = outbox.hub.clock.now();
+            let now = clock::instant();
             for conversation_id in outbox.lanes.due(now) {
                 outbox.start(conversation_id, context);
             }
@@ -286,7 +288,7 @@ impl Outbox {
                 outbox.wake_at(next, now, context);
             }
         });
-        self.wake = Some((due_at, timer));
+        self.wake = Some((due, timer));
     }
 
     fn stop_when_quiet(&mut self, context: &mut Context<Self>) {
