@@ -24,6 +24,7 @@ mod p05_webhooks;
 mod p06_first_contact;
 mod p10_sequence;
 mod p11_resume;
+mod p16_backoff;
 mod p18_panics;
 mod p21_database_away;
 mod p22_shutdown;

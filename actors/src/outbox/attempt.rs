@@ -137,16 +137,16 @@ fn judge(
     let reason = error.to_string();
     let attempt = u32::try_from(entry.attempts).unwrap_or(0);
     let is_unsafe = error.failure.certainty() == Certainty::Unknown && key == SendKey::None;
-    match error.failure.class() {
+    let class = error.failure.class();
+    match class {
         FailureClass::Permanent | FailureClass::Authentication => Verdict::last(SendReport::Failed { reason }),
         _ if is_unsafe => Verdict::last(SendReport::Unknown { reason }),
         _ if clock::instant() > too_old => {
             let reason = format!("given up after many tries: {reason}");
             Verdict::last(SendReport::Failed { reason })
         }
-        FailureClass::RateLimited { after } => {
-            // Not before the platform says, later and later when it says so again, and never all at the same moment.
-            let verdict = Verdict::again(hub, reason, after + BACKOFF.delay(attempt));
+        FailureClass::RateLimited { .. } => {
+            let verdict = Verdict::again(hub, reason, pause(class, attempt));
             Verdict {
                 park_until: verdict.again_at,
                 ..verdict
@@ -157,8 +157,18 @@ fn judge(
             park_until: Some(clock::instant() + NOT_CONNECTED_PAUSE),
             ..Verdict::again(hub, reason, Duration::ZERO)
         },
-        FailureClass::Transient => Verdict::again(hub, reason, BACKOFF.delay(attempt)),
+        FailureClass::Transient => Verdict::again(hub, reason, pause(class, attempt)),
     }
+}
+
+/// The wait before the next try, after so many that failed: not before the platform says, later and later when it says
+/// so again, and never all at the same moment.
+fn pause(class: FailureClass, attempts: u32) -> Duration {
+    let asked = match class {
+        FailureClass::RateLimited { after } => after,
+        FailureClass::Transient | FailureClass::Authentication | FailureClass::Permanent => Duration::ZERO,
+    };
+    asked + BACKOFF.delay(attempts)
 }
 
 async fn finish(hub: &Hub, mut entry: OutboxEntry, verdict: Verdict) -> Outcome {
@@ -225,6 +235,49 @@ async fn store(hub: &Hub, entry: &OutboxEntry, change: Change) -> Result<Appende
                 tracing::warn!(outbox_id = %entry.id, %error, "the outcome of a send is not stored yet; trying again");
                 tokio::time::sleep(STORE_BACKOFF.delay(tries)).await;
                 tries += 1;
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const DRAWS: u32 = 2_000;
+
+    #[test]
+    fn pauses_grow_to_five_minutes_and_fall_anywhere_below() {
+        for attempts in (0..12).chain([31, 32, 1_000, u32::MAX]) {
+            let ceiling = Duration::from_secs(2_u64.saturating_pow(attempts).min(300));
+            let pauses: Vec<Duration> = (0..DRAWS).map(|_| pause(FailureClass::Transient, attempts)).collect();
+            assert!(pauses.iter().all(|pause| *pause <= ceiling), "{attempts}");
+            for tenth in 0..10 {
+                let part = ceiling / 10 * tenth..ceiling / 10 * (tenth + 1);
+                let count = pauses.iter().filter(|pause| part.contains(*pause)).count();
+                // A tenth of 2,000 is 200, give or take 13: eight times as much is no accident.
+                assert!(
+                    (95..=305).contains(&count),
+                    "{attempts}: {count} of {DRAWS} in tenth {tenth}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn a_platform_that_asks_to_wait_is_never_asked_earlier() {
+        for seconds in [1, 5, 3_600] {
+            let after = Duration::from_secs(seconds);
+            for attempts in [0, 3, u32::MAX] {
+                let pauses = (0..DRAWS).map(|_| pause(FailureClass::RateLimited { after }, attempts));
+                let (least, most) = pauses.fold((Duration::MAX, Duration::ZERO), |(least, most), pause| {
+                    (least.min(pause), most.max(pause))
+                });
+                assert!(
+                    least >= after && most <= after + Duration::from_secs(300),
+                    "{least:?} {most:?}"
+                );
+                assert!(most > least, "never all at the same moment");
             }
         }
     }
