@@ -26,6 +26,7 @@ mod p10_sequence;
 mod p11_resume;
 mod p16_backoff;
 mod p18_panics;
+mod p19_redis;
 mod p21_database_away;
 mod p22_shutdown;
 mod p25_forgeries;
