@@ -29,6 +29,7 @@ mod p18_panics;
 mod p19_redis;
 mod p21_database_away;
 mod p22_shutdown;
+mod p24_secrets;
 mod p25_forgeries;
 mod p27_clock;
 mod soak;
