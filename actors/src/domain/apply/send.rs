@@ -283,6 +283,7 @@ fn drop_echo(workspace: &mut Workspace, user_id: UserId, echo: MessageId) -> Opt
         EventKind::MessageDeleted {
             conversation_id,
             message_id: echo,
+            deleted_at: None,
         },
     );
     Some(message)
