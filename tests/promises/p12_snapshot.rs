@@ -98,6 +98,9 @@ impl Inbox {
             "connection_update" => {
                 let account = &data["account"];
                 self.accounts.insert(id(account), account.clone());
+                if account["is_active"] == false {
+                    self.forget(&id(account));
+                }
             }
             other => panic!("a client does not know {other}"),
         }
@@ -109,6 +112,14 @@ impl Inbox {
             .values()
             .filter_map(|one| one["unread_count"].as_i64())
             .sum();
+    }
+
+    /// The conversations of an account that was disconnected are shown no more.
+    fn forget(&mut self, account: &str) {
+        self.conversations.retain(|_, one| one["account_id"] != account);
+        let conversations = &self.conversations;
+        let is_shown = |message: &Value| conversations.contains_key(message["conversation_id"].as_str().unwrap());
+        self.messages.retain(|_, message| is_shown(message));
     }
 
     /// Nothing is on its way out.
@@ -155,7 +166,8 @@ struct Bed {
 }
 
 impl Bed {
-    /// Does something, waits until it is told by an event of that name and nothing is under way, and compares.
+    /// Does something, waits until it is told by an event of that name (empty: by none) and nothing is under way, and
+    /// compares.
     async fn verify(&mut self, what: &str, told: &str, action: impl AsyncFnOnce(&mut Self)) {
         let (mut inbox, position) = Inbox::read(&self.user).await;
         action(self).await;
@@ -168,9 +180,9 @@ impl Bed {
                 .clone();
             let (fresh, now) = Inbox::read(user).await;
             // Nothing has happened while it was read.
-            let is_still = events.last().is_some_and(|event| event["seq"] == now)
-                && user.get(&after(now)).await.expect(200)["events"] == json!([]);
-            let is_done = events.iter().any(|event| event["event"] == told);
+            let last = events.last().map_or(Some(position), |event| event["seq"].as_i64());
+            let is_still = last == Some(now) && user.get(&after(now)).await.expect(200)["events"] == json!([]);
+            let is_done = told.is_empty() || events.iter().any(|event| event["event"] == told);
             (is_done && is_still && fresh.is_settled()).then_some((fresh, events))
         })
         .await;
@@ -463,13 +475,35 @@ async fn accounts(bed: &mut Bed) {
         bed.send("five").await;
     })
     .await;
-    bed.verify("a new secret", "connection_update", async |bed| {
-        let path = format!("/api/accounts/custom/{}/rotate-secret", bed.channel.account_id);
-        bed.user.post(&path, &Value::Null).await.expect(200);
+    let account = format!("/api/accounts/custom/{}", bed.channel.account_id);
+    bed.verify("a new secret, which nobody sees", "", async |bed| {
+        bed.user
+            .post(&format!("{account}/rotate-secret"), &Value::Null)
+            .await
+            .expect(200);
+    })
+    .await;
+    bed.verify("another name", "connection_update", async |bed| {
+        bed.user
+            .patch(&account, &json!({ "name": "Another name" }))
+            .await
+            .expect(200);
+    })
+    .await;
+    bed.verify("yet another name", "connection_update", async |bed| {
+        bed.user
+            .patch(&account, &json!({ "name": "Yet another" }))
+            .await
+            .expect(200);
     })
     .await;
     bed.verify("another account", "connection_update", async |bed| {
         bed.user.link(&bed.correspondent).await;
+    })
+    .await;
+    bed.verify("an account disconnected", "connection_update", async |bed| {
+        let path = format!("/api/oauth/disconnect/{}", bed.channel.account_id);
+        bed.user.delete(&path).await.expect(200);
     })
     .await;
 }
