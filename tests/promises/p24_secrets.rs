@@ -85,15 +85,8 @@ fn forms(secret: &str) -> [String; 2] {
 }
 
 fn around(text: &str, found: &str) -> String {
-    let at = text.find(found).unwrap_or_default();
-    let line = text[..at].rfind('\n').map_or(0, |start| start + 1);
-    text[line..]
-        .lines()
-        .next()
-        .unwrap_or_default()
-        .chars()
-        .take(400)
-        .collect()
+    let line = text.lines().find(|line| line.contains(found)).unwrap_or_default();
+    line.chars().take(400).collect()
 }
 
 /// Tokens that were used, right and wrong ones.

@@ -123,8 +123,10 @@ impl Run {
 
     async fn status(&self, message: &str) -> String {
         let events = self.user.events().await;
-        let changes = events.iter().filter(|event| event["data"]["messageId"] == message);
-        let last = changes.last().map(|event| event["data"]["status"].as_str().unwrap());
+        let mut changes = events.iter().filter(|event| event["data"]["messageId"] == message);
+        let last = changes
+            .next_back()
+            .map(|event| event["data"]["status"].as_str().unwrap());
         last.unwrap_or("queued").to_owned()
     }
 
