@@ -104,9 +104,16 @@ impl Application {
     ///
     /// # Errors
     /// [`StartError`], with what to do about it.
-    pub async fn build(mut settings: Settings) -> Result<Self, StartError> {
+    pub async fn build(settings: Settings) -> Result<Self, StartError> {
+        Self::build_with_clock(settings, Clock::system()).await
+    }
+
+    /// As [`Application::build`], on a clock that a test can move.
+    ///
+    /// # Errors
+    /// As [`Application::build`].
+    pub async fn build_with_clock(mut settings: Settings, clock: Clock) -> Result<Self, StartError> {
         settings.ensure_keys()?;
-        let clock = Clock::system();
         let vault = Vault::new(clock.clone());
         let master = master_key(&settings)?;
         let store = Store::connect_with_retention(

@@ -187,7 +187,7 @@ impl Store {
         Ok(account)
     }
 
-    /// Replaces an account's credentials; false when the user has no such account or it is disconnected.
+    /// Replaces an account's credentials, which nobody sees, so its `updated_at` stays; false when the user has no such account or it is disconnected.
     ///
     /// # Errors
     /// [`StoreError`].
@@ -200,9 +200,8 @@ impl Store {
         let sealed = CREDENTIALS.seal_json(self.vault(), id.0.as_bytes(), credentials)?;
         let changed = self
             .execute(
-                "UPDATE connected_accounts SET credentials = $3, updated_at = $4 \
-                 WHERE id = $2 AND user_id = $1 AND is_active",
-                &[&user_id.0, &id.0, &sealed, &self.now()],
+                "UPDATE connected_accounts SET credentials = $3 WHERE id = $2 AND user_id = $1 AND is_active",
+                &[&user_id.0, &id.0, &sealed],
             )
             .await?;
         Ok(changed > 0)

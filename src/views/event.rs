@@ -82,6 +82,8 @@ struct EditedData<'a> {
 struct DeletedData {
     message_id: MessageId,
     conversation_id: ConversationId,
+    /// Null when nothing of it stays: it was the double of another message.
+    deleted_at: Option<Timestamp>,
     timestamp: Timestamp,
 }
 
@@ -183,10 +185,12 @@ fn event_data(event: &Event, with_conversation: bool) -> (&'static str, EventDat
         EventKind::MessageDeleted {
             conversation_id,
             message_id,
+            deleted_at,
         } => {
             let data = DeletedData {
                 message_id: *message_id,
                 conversation_id: *conversation_id,
+                deleted_at: deleted_at.map(Timestamp),
                 timestamp,
             };
             ("message_deleted", EventData::Deleted(data))

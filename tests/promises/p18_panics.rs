@@ -2,7 +2,9 @@
 //! actor while four people work, and none of their requests fails.
 
 use std::collections::HashSet;
+use std::time::Duration;
 
+use hub_actors::clock;
 use serde_json::Value;
 
 use super::history::{self, Entry};
@@ -10,10 +12,12 @@ use crate::support::{self, ADMIN_TOKEN, Channel, Client, Correspondent, Database
 
 const PEOPLE: usize = 4;
 const ROUNDS: usize = 12;
+/// Longest time for any request, also of those whose actor crashed under it, on a busy machine.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Panics twice at the named point of an actor: after it was passed `between` times, and again after as many.
-async fn panics(point: &str, between: usize, path: &str) {
-    let database = Database::fresh(Kind::Embedded).await;
+async fn panics(kind: Kind, point: &str, between: usize, path: &str) {
+    let database = Database::fresh(kind).await;
     let failpoints = format!("{point}={between}*off->1*panic->{between}*off->1*panic");
     let process = Process::start_with(&database, &[("FAILPOINTS", &failpoints)]).await;
     let correspondent = Correspondent::start();
@@ -118,20 +122,27 @@ async fn person(number: usize, client: Client, channel: Channel) -> Vec<Value> {
     for round in 0..ROUNDS {
         let text = format!("in p{number}r{round}");
         let id = format!("p{number}r{round}");
-        client
-            .deliver(&channel, &id, &support::received(&chat, &id, &text))
+        let event = support::received(&chat, &id, &text);
+        soon(client.deliver(&channel, &id, &event)).await.expect(200);
+        let conversation = soon(client.conversation(&chat))
             .await
-            .expect(200);
-        let conversation = client.conversation(&chat).await.expect("the conversation is there");
-        let sent = client
-            .send(&conversation, &format!("out p{number}r{round}"), Some(&id))
-            .await;
+            .expect("the conversation is there");
+        let text = format!("out p{number}r{round}");
+        let sent = soon(client.send(&conversation, &text, Some(&id))).await;
         assert!(sent.status.is_success(), "{} {}", sent.status, sent.text);
-        client.get("/api/messages/unread/count").await.expect(200);
+        soon(client.get("/api/messages/unread/count")).await.expect(200);
         // Each socket that opens reads the stream.
         drop(connect(&client, None).await);
     }
     listener.await.expect("the listener hears it all")
+}
+
+/// The answer of a request, which nobody's crash may delay for long.
+async fn soon<T>(request: impl Future<Output = T>) -> T {
+    let begun = clock::instant();
+    let answer = request.await;
+    assert!(begun.elapsed() < PATIENCE, "a request took {:?}", begun.elapsed());
+    answer
 }
 
 /// Opens a socket; where its session has just crashed the hub says come back, and it does.
@@ -187,7 +198,12 @@ async fn listen(client: Client, begin: i64, last: String) -> Vec<Value> {
 macro_rules! panics_in {
     ($($name:ident: $point:literal, $between:literal, $path:literal;)*) => {
         mod embedded {
-            $(#[test] fn $name() { crate::support::run(super::panics($point, $between, $path)); })*
+            use crate::support::{Kind, run};
+            $(#[test] fn $name() { run(super::panics(Kind::Embedded, $point, $between, $path)); })*
+        }
+        mod postgres {
+            use crate::support::{Kind, run};
+            $(#[test] fn $name() { run(super::panics(Kind::Postgres, $point, $between, $path)); })*
         }
     };
 }

@@ -139,8 +139,18 @@ impl Client {
 
     /// As [`Client::deliver`], for a hub that may die under it.
     pub async fn try_deliver(&self, channel: &Channel, id: &str, events: &Value) -> Result<Answer, reqwest::Error> {
+        self.try_deliver_at(channel, id, events, now()).await
+    }
+
+    /// As [`Client::try_deliver`], signed at another time.
+    pub async fn try_deliver_at(
+        &self,
+        channel: &Channel,
+        id: &str,
+        events: &Value,
+        timestamp: i64,
+    ) -> Result<Answer, reqwest::Error> {
         let body = events.to_string();
-        let timestamp = now();
         let signature = sign(&channel.secret, id, timestamp, body.as_bytes());
         let url = format!("http://{}/api/webhooks/custom/{}", self.address, channel.account_id);
         let request = self

@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 
+use hub_actors::Clock;
 use messaging_hub::app::{Application, StartError, StopHandle};
 use messaging_hub::settings::{DatabaseSettings, Settings};
 use secrecy::SecretString;
@@ -17,6 +18,8 @@ pub const VAULT_KEY: &str = "7f3a00000000000000000000000000000000000000000000000
 pub struct Hub {
     pub address: SocketAddr,
     pub database: Database,
+    /// The hub's clock, to be moved.
+    pub clock: Clock,
     stop: StopHandle,
     running: actix_rt::task::JoinHandle<Result<(), StartError>>,
 }
@@ -32,12 +35,15 @@ impl Hub {
         let database = Database::fresh(kind).await;
         let mut settings = settings(&database);
         change(&mut settings);
-        let application = Application::build(settings).await.expect("the hub starts");
+        let clock = Clock::system();
+        let application = Application::build_with_clock(settings, clock.clone()).await;
+        let application = application.expect("the hub starts");
         let (address, stop) = (application.address(), application.stop_handle());
         let running = actix_rt::spawn(application.run_until_stopped());
         Self {
             address,
             database,
+            clock,
             stop,
             running,
         }

@@ -33,6 +33,13 @@ impl Socket {
         Ok(Self { stream })
     }
 
+    /// Opens a socket over a connection that is there already.
+    pub async fn over(stream: TcpStream, url: &str) -> Self {
+        let opened = tokio_tungstenite::client_async(url, MaybeTlsStream::Plain(stream)).await;
+        let (stream, _) = opened.unwrap_or_else(|error| panic!("the handshake fails: {error}"));
+        Self { stream }
+    }
+
     /// The next frame of text, as JSON.
     pub async fn next(&mut self) -> Value {
         match self.next_or_close().await {

@@ -44,6 +44,9 @@ pub enum EventKind {
     MessageDeleted {
         conversation_id: ConversationId,
         message_id: MessageId,
+        /// When, in the platform's words: an empty message stays. None: it was the double of another one, and is gone.
+        #[serde(default)]
+        deleted_at: Option<OffsetDateTime>,
     },
     ReactionAdded {
         conversation_id: ConversationId,

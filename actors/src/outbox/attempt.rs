@@ -1,10 +1,10 @@
 //! One try to hand one entry to its platform, and what is stored about it.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use time::OffsetDateTime;
 use tokio::sync::oneshot;
 
+use crate::clock;
 use crate::connection;
 use crate::domain::{
     Append, Appended, Certainty, Change, EventKind, FailureClass, Message, OutboxEntry, OutboxState, Receipt, Refusal,
@@ -27,23 +27,24 @@ const STORE_BACKOFF: Backoff = Backoff::new(Duration::from_millis(200), Duration
 pub(super) struct Outcome {
     pub(super) entry: OutboxEntry,
     /// None when the entry is done.
-    pub(super) again_at: Option<OffsetDateTime>,
+    pub(super) again_at: Option<Instant>,
     /// The platform asked the whole account to wait.
-    pub(super) park_account_until: Option<OffsetDateTime>,
+    pub(super) park_account_until: Option<Instant>,
     /// The message, once its fate is known for now.
     pub(super) message: Option<Box<Message>>,
     /// Whether the platform has taken it, else why not; none while it is tried again.
     pub(super) fate: Option<Result<(), String>>,
 }
 
-/// Makes one try. When the tree stops, a try without an answer ends as one whose answer was lost. Comes back only when its outcome is stored: until then the lane waits.
-pub(super) async fn attempt(hub: &Hub, mut entry: OutboxEntry) -> Outcome {
+/// Makes one try, the last one from `too_old` on. When the tree stops, a try without an answer ends as one whose answer
+/// was lost. Comes back only when its outcome is stored: until then the lane waits.
+pub(super) async fn attempt(hub: &Hub, mut entry: OutboxEntry, too_old: Instant) -> Outcome {
     fail::fail_point!("outbox.started");
     let key = send_key(hub, &entry).await;
     if entry.state == OutboxState::Sending && key == SendKey::None {
         // A crash between the first byte and the stored answer: nobody knows, so nothing is sent again.
         let reason = SendFailure::AnswerLost.sentence().to_owned();
-        return finish(hub, entry, SendReport::Unknown { reason }, None).await;
+        return finish(hub, entry, Verdict::last(SendReport::Unknown { reason })).await;
     }
     if key == SendKey::None {
         let change = Change::SendStarted {
@@ -63,9 +64,9 @@ pub(super) async fn attempt(hub: &Hub, mut entry: OutboxEntry) -> Outcome {
     fail::fail_point!("outbox.before_send");
     let result = send(hub, &entry).await;
     fail::fail_point!("outbox.after_send");
-    let (report, park) = judge(hub, &entry, key, result);
-    entry.attempts += i32::from(matches!(report, SendReport::Again { .. }));
-    finish(hub, entry, report, park).await
+    let verdict = judge(hub, &entry, key, too_old, result);
+    entry.attempts += i32::from(verdict.again_at.is_some());
+    finish(hub, entry, verdict).await
 }
 
 async fn send_key(hub: &Hub, entry: &OutboxEntry) -> SendKey {
@@ -98,68 +99,103 @@ async fn send(hub: &Hub, entry: &OutboxEntry) -> Result<Receipt, SendError> {
     }
 }
 
-/// What follows from the platform's answer, and until when its account is parked.
+/// What follows from the platform's answer. The moments are counted by a clock that does not jump; storage is given
+/// the wall clock's, for the case that the hub ends before.
+struct Verdict {
+    report: SendReport,
+    again_at: Option<Instant>,
+    /// Until when the account is parked.
+    park_until: Option<Instant>,
+}
+
+impl Verdict {
+    /// No other try follows by itself.
+    fn last(report: SendReport) -> Self {
+        Self {
+            report,
+            again_at: None,
+            park_until: None,
+        }
+    }
+
+    fn again(hub: &Hub, reason: String, pause: Duration) -> Self {
+        let due_at = hub.clock.now() + pause;
+        Self {
+            report: SendReport::Again { due_at, reason },
+            again_at: Some(clock::instant() + pause),
+            park_until: None,
+        }
+    }
+}
+
 fn judge(
     hub: &Hub,
     entry: &OutboxEntry,
     key: SendKey,
+    too_old: Instant,
     result: Result<Receipt, SendError>,
-) -> (SendReport, Option<OffsetDateTime>) {
+) -> Verdict {
     let error = match result {
-        Ok(receipt) => return (SendReport::Sent(receipt), None),
+        Ok(receipt) => return Verdict::last(SendReport::Sent(receipt)),
         Err(error) => error,
     };
-    let now = hub.clock.now();
     let reason = error.to_string();
     let attempt = u32::try_from(entry.attempts).unwrap_or(0);
     let is_unsafe = error.failure.certainty() == Certainty::Unknown && key == SendKey::None;
-    let is_too_old = now - entry.created_at > hub.settings.outbox_give_up_after;
-    match error.failure.class() {
-        FailureClass::Permanent | FailureClass::Authentication => (SendReport::Failed { reason }, None),
-        _ if is_unsafe => (SendReport::Unknown { reason }, None),
-        _ if is_too_old => {
+    let class = error.failure.class();
+    match class {
+        FailureClass::Permanent | FailureClass::Authentication => Verdict::last(SendReport::Failed { reason }),
+        _ if is_unsafe => Verdict::last(SendReport::Unknown { reason }),
+        _ if clock::instant() > too_old => {
             let reason = format!("given up after many tries: {reason}");
-            (SendReport::Failed { reason }, None)
+            Verdict::last(SendReport::Failed { reason })
         }
-        FailureClass::RateLimited { after } => {
-            // Not before the platform says, later and later when it says so again, and never all at the same moment.
-            let until = now + after + BACKOFF.delay(attempt);
-            (SendReport::Again { due_at: until, reason }, Some(until))
+        FailureClass::RateLimited { .. } => {
+            let verdict = Verdict::again(hub, reason, pause(class, attempt));
+            Verdict {
+                park_until: verdict.again_at,
+                ..verdict
+            }
         }
-        FailureClass::Transient if error.failure == SendFailure::NotConnected => {
+        FailureClass::Transient if error.failure == SendFailure::NotConnected => Verdict {
             // Woken when the link is open again, so nothing is lost by waiting long.
-            (
-                SendReport::Again { due_at: now, reason },
-                Some(now + NOT_CONNECTED_PAUSE),
-            )
-        }
-        FailureClass::Transient => (
-            SendReport::Again {
-                due_at: now + BACKOFF.delay(attempt),
-                reason,
-            },
-            None,
-        ),
+            park_until: Some(clock::instant() + NOT_CONNECTED_PAUSE),
+            ..Verdict::again(hub, reason, Duration::ZERO)
+        },
+        FailureClass::Transient => Verdict::again(hub, reason, pause(class, attempt)),
     }
 }
 
-async fn finish(hub: &Hub, mut entry: OutboxEntry, report: SendReport, park: Option<OffsetDateTime>) -> Outcome {
+/// The wait before the next try, after so many that failed: not before the platform says, later and later when it says
+/// so again, and never all at the same moment.
+fn pause(class: FailureClass, attempts: u32) -> Duration {
+    let asked = match class {
+        FailureClass::RateLimited { after } => after,
+        FailureClass::Transient | FailureClass::Authentication | FailureClass::Permanent => Duration::ZERO,
+    };
+    asked + BACKOFF.delay(attempts)
+}
+
+async fn finish(hub: &Hub, mut entry: OutboxEntry, verdict: Verdict) -> Outcome {
+    let Verdict {
+        report,
+        again_at,
+        park_until,
+    } = verdict;
     let fate = match &report {
         SendReport::Sent(_) => Some(Ok(())),
         SendReport::Again { .. } => None,
         SendReport::Failed { reason } | SendReport::Unknown { reason } => Some(Err(reason.clone())),
     };
-    let again_at = match &report {
-        SendReport::Again { due_at, reason } => {
+    match &report {
+        SendReport::Again { reason, .. } => {
             tracing::info!(account_id = %entry.account_id, outbox_id = %entry.id, attempts = entry.attempts, %reason, "a send is tried again later");
-            Some(*due_at)
         }
         SendReport::Failed { reason } | SendReport::Unknown { reason } => {
             tracing::warn!(account_id = %entry.account_id, outbox_id = %entry.id, %reason, "a send did not succeed");
-            None
         }
-        SendReport::Sent(_) => None,
-    };
+        SendReport::Sent(_) => {}
+    }
     // The entry as it was before this try: the rules count the try themselves.
     let mut before = entry.clone();
     before.attempts -= i32::from(again_at.is_some());
@@ -179,7 +215,7 @@ async fn finish(hub: &Hub, mut entry: OutboxEntry, report: SendReport, park: Opt
     Outcome {
         entry,
         again_at,
-        park_account_until: park,
+        park_account_until: park_until,
         message,
         fate,
     }
@@ -211,6 +247,49 @@ async fn store(hub: &Hub, entry: &OutboxEntry, change: Change) -> Result<Appende
                 tracing::warn!(outbox_id = %entry.id, %error, "the outcome of a send is not stored yet; trying again");
                 tokio::time::sleep(STORE_BACKOFF.delay(tries)).await;
                 tries += 1;
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const DRAWS: u32 = 2_000;
+
+    #[test]
+    fn pauses_grow_to_five_minutes_and_fall_anywhere_below() {
+        for attempts in (0..12).chain([31, 32, 1_000, u32::MAX]) {
+            let ceiling = Duration::from_secs(2_u64.saturating_pow(attempts).min(300));
+            let pauses: Vec<Duration> = (0..DRAWS).map(|_| pause(FailureClass::Transient, attempts)).collect();
+            assert!(pauses.iter().all(|pause| *pause <= ceiling), "{attempts}");
+            for tenth in 0..10 {
+                let part = ceiling / 10 * tenth..ceiling / 10 * (tenth + 1);
+                let count = pauses.iter().filter(|pause| part.contains(*pause)).count();
+                // A tenth of 2,000 is 200, give or take 13: eight times as much is no accident.
+                assert!(
+                    (95..=305).contains(&count),
+                    "{attempts}: {count} of {DRAWS} in tenth {tenth}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn a_platform_that_asks_to_wait_is_never_asked_earlier() {
+        for seconds in [1, 5, 3_600] {
+            let after = Duration::from_secs(seconds);
+            for attempts in [0, 3, u32::MAX] {
+                let pauses = (0..DRAWS).map(|_| pause(FailureClass::RateLimited { after }, attempts));
+                let (least, most) = pauses.fold((Duration::MAX, Duration::ZERO), |(least, most), pause| {
+                    (least.min(pause), most.max(pause))
+                });
+                assert!(
+                    least >= after && most <= after + Duration::from_secs(300),
+                    "{least:?} {most:?}"
+                );
+                assert!(most > least, "never all at the same moment");
             }
         }
     }

@@ -10,13 +10,13 @@ use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use actix::{Actor, ActorContext, ActorFutureExt, AsyncContext, Context, ContextFutureSpawner, Handler, WrapFuture};
-use time::OffsetDateTime;
 use tokio::sync::oneshot;
 use uuid::Uuid;
 
+use crate::clock;
 use crate::domain::{Message, OutboxEntry, OutboxState};
 use crate::ids::{AccountId, ConversationId, MessageId, OutboxId};
 use crate::mailbox::{Letter, Receiver};
@@ -24,7 +24,7 @@ use crate::ports::StoreError;
 use crate::supervise::{ChildGuard, ChildSpec};
 use crate::tree::Hub;
 use attempt::{Outcome, attempt};
-use lanes::Lanes;
+use lanes::{Lanes, Waiting};
 
 /// Entries read at once at start.
 const PAGE: usize = 1_000;
@@ -68,11 +68,11 @@ pub struct Outbox {
     watchers: HashMap<MessageId, Vec<oneshot::Sender<Box<Message>>>>,
     entry_watchers: HashMap<OutboxId, oneshot::Sender<Result<(), String>>>,
     /// Nothing leaves for these accounts before that time: the platform asked to wait.
-    parked: HashMap<AccountId, OffsetDateTime>,
+    parked: HashMap<AccountId, Instant>,
     in_flight: usize,
     /// Of those under way, how many each account has.
     in_flight_of: HashMap<AccountId, usize>,
-    wake: Option<(OffsetDateTime, actix::SpawnHandle)>,
+    wake: Option<(Instant, actix::SpawnHandle)>,
     is_stopping: bool,
     _guard: ChildGuard,
 }
@@ -136,7 +136,7 @@ impl Handler<Letter<Command>> for Outbox {
         match letter.open() {
             Command::Enqueue { entry } => {
                 let conversation_id = entry.conversation_id;
-                self.lanes.insert(*entry);
+                self.take(*entry);
                 self.note_depth();
                 self.start(conversation_id, context);
             }
@@ -165,7 +165,7 @@ impl Handler<Letter<Command>> for Outbox {
             }
             Command::Connected { account_id } => {
                 self.parked.remove(&account_id);
-                self.lanes.wake(account_id, self.hub.clock.now());
+                self.lanes.wake(account_id, clock::instant());
                 self.start_ready(context);
             }
             Command::Stop => {
@@ -214,10 +214,16 @@ impl Outbox {
     fn take_over(&mut self, entries: Vec<OutboxEntry>) {
         for entry in entries {
             if !self.lanes.has(&entry) {
-                self.lanes.insert(entry);
+                self.take(entry);
             }
         }
         self.note_depth();
+    }
+
+    fn take(&mut self, entry: OutboxEntry) {
+        let give_up_after = self.hub.settings.outbox_give_up_after;
+        let waiting = Waiting::new(entry, give_up_after, self.hub.clock.now(), clock::instant());
+        self.lanes.insert(waiting);
     }
 
     fn note_depth(&self) {
@@ -239,27 +245,28 @@ impl Outbox {
         if self.is_stopping || self.in_flight >= self.hub.settings.outbox_in_flight {
             return;
         }
-        let Some(entry) = self.lanes.next(conversation_id) else {
+        let Some(waiting) = self.lanes.next(conversation_id) else {
             return;
         };
-        if room(&self.hub, &self.in_flight_of, entry.account_id) == 0 {
+        let now = clock::instant();
+        let account_id = waiting.entry.account_id;
+        if room(&self.hub, &self.in_flight_of, account_id) == 0 {
             return;
         }
-        let now = self.hub.clock.now();
-        let parked_until = self.parked.get(&entry.account_id).copied().filter(|until| *until > now);
-        let due_at = parked_until.map_or(entry.due_at, |until| until.max(entry.due_at));
-        if due_at > now {
-            self.lanes.sleep(conversation_id, due_at);
-            self.wake_at(due_at, now, context);
+        let parked_until = self.parked.get(&account_id).copied().filter(|until| *until > now);
+        let due = parked_until.map_or(waiting.due, |until| until.max(waiting.due));
+        if due > now {
+            self.lanes.sleep(conversation_id, due);
+            self.wake_at(due, now, context);
             return;
         }
-        self.parked.remove(&entry.account_id);
-        let entry = entry.clone();
+        self.parked.remove(&account_id);
+        let (entry, too_old) = (waiting.entry.clone(), waiting.too_old);
         self.lanes.set_busy(conversation_id);
         self.in_flight += 1;
         *self.in_flight_of.entry(entry.account_id).or_default() += 1;
         let hub = Arc::clone(&self.hub);
-        let work = async move { attempt(&hub, entry).await };
+        let work = async move { attempt(&hub, entry, too_old).await };
         context.spawn(
             work.into_actor(self)
                 .map(|outcome, outbox, context| outbox.ended(outcome, context)),
@@ -315,21 +322,17 @@ impl Outbox {
     }
 
     /// One timer for the lane that is due first.
-    fn wake_at(&mut self, due_at: OffsetDateTime, now: OffsetDateTime, context: &mut Context<Self>) {
+    fn wake_at(&mut self, due: Instant, now: Instant, context: &mut Context<Self>) {
         if let Some((at, timer)) = self.wake.take() {
-            if at <= due_at && at > now {
+            if at <= due && at > now {
                 self.wake = Some((at, timer));
                 return;
             }
             context.cancel_future(timer);
         }
-        // At most a minute, so that a clock that was set forward does not hold a message back for long.
-        let delay = Duration::try_from(due_at - now)
-            .unwrap_or_default()
-            .min(Duration::from_secs(60));
-        let timer = context.run_later(delay, |outbox, context| {
+        let timer = context.run_later(due.saturating_duration_since(now), |outbox, context| {
             outbox.wake = None;
-            let now = outbox.hub.clock.now();
+            let now = clock::instant();
             for conversation_id in outbox.lanes.due(now) {
                 outbox.start(conversation_id, context);
             }
@@ -337,7 +340,7 @@ impl Outbox {
                 outbox.wake_at(next, now, context);
             }
         });
-        self.wake = Some((due_at, timer));
+        self.wake = Some((due, timer));
     }
 
     fn stop_when_quiet(&mut self, context: &mut Context<Self>) {

@@ -116,6 +116,7 @@ mod tests {
         let kind = EventKind::MessageDeleted {
             conversation_id,
             message_id: MessageId::generate(at),
+            deleted_at: Some(at),
         };
         numbers
             .map(|number| Event {

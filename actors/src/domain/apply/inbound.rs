@@ -10,6 +10,7 @@ use super::super::event::EventKind;
 use super::super::inbound::{InboundEvent, InboundKind, InboundMessage};
 use super::super::message::{DeliveryStatus, Edit, Message, Reaction};
 use super::super::workspace::{ParkedEvent, Workspace};
+use super::read::tell;
 use super::seen;
 use crate::ids::{AccountId, ConversationId, ExternalId, MessageId, UserId};
 
@@ -35,7 +36,7 @@ pub(super) fn apply_inbound(
         conversation_told |= apply_kind(workspace, user_id, conversation_id, &event.kind);
     }
     if (profile_changed || is_new) && !conversation_told {
-        tell_conversation(workspace, user_id, conversation_id);
+        tell(workspace, user_id, conversation_id, Vec::new());
     }
     Ok(Appended::default())
 }
@@ -139,19 +140,6 @@ fn learn(workspace: &mut Workspace, id: ConversationId, event: &InboundEvent) ->
         conversation.learn(&event.profile);
     }
     changes
-}
-
-fn tell_conversation(workspace: &mut Workspace, user_id: UserId, id: ConversationId) {
-    if let Some(conversation) = workspace.conversations.get(&id) {
-        let conversation = Box::new(conversation.clone());
-        workspace.emit(
-            user_id,
-            EventKind::ConversationChanged {
-                conversation,
-                read: Vec::new(),
-            },
-        );
-    }
 }
 
 /// True when the events it caused carry the conversation.
@@ -350,13 +338,14 @@ pub(super) fn delete(workspace: &mut Workspace, user_id: UserId, id: MessageId, 
         EventKind::MessageDeleted {
             conversation_id,
             message_id: id,
+            deleted_at: Some(at),
         },
     );
     if was_unread {
         if let Some(conversation) = workspace.conversation_mut(conversation_id) {
             conversation.unread_count = (conversation.unread_count - 1).max(0);
         }
-        tell_conversation(workspace, user_id, conversation_id);
+        tell(workspace, user_id, conversation_id, vec![id]);
     }
     was_unread
 }

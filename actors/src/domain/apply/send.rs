@@ -1,5 +1,7 @@
 //! The way out: queued, tried, sent, failed, of unknown fate, tried again.
 
+use time::OffsetDateTime;
+
 use super::super::append::{Appended, NewMessage, Queued, Refusal, SendReport};
 use super::super::event::EventKind;
 use super::super::message::{DeliveryStatus, Message};
@@ -34,7 +36,8 @@ pub(super) fn queue(workspace: &mut Workspace, user_id: UserId, new: &NewMessage
     if !account.is_active {
         return Err(Refusal::AccountDisconnected);
     }
-    let message = new_message(workspace, new, account.external_id.as_str().to_owned());
+    let sent_at = after_all(conversation.last_message_at, workspace.now);
+    let message = new_message(workspace, new, account.external_id.as_str().to_owned(), sent_at);
     if let Some(conversation) = workspace.conversation_mut(new.conversation_id) {
         conversation.last_message_at = conversation.last_message_at.max(Some(message.sent_at));
     }
@@ -85,7 +88,12 @@ pub(super) fn queue(workspace: &mut Workspace, user_id: UserId, new: &NewMessage
     Ok(queued(message, conversation, Some(entry), false))
 }
 
-fn new_message(workspace: &Workspace, new: &NewMessage, sender_id: String) -> Message {
+/// Now, or right behind the newest message: a thread is read by time, and the clock may have been set back.
+fn after_all(newest: Option<OffsetDateTime>, now: OffsetDateTime) -> OffsetDateTime {
+    newest.map_or(now, |newest| now.max(newest + time::Duration::MICROSECOND))
+}
+
+fn new_message(workspace: &Workspace, new: &NewMessage, sender_id: String, sent_at: OffsetDateTime) -> Message {
     Message {
         id: new.id,
         conversation_id: new.conversation_id,
@@ -102,7 +110,7 @@ fn new_message(workspace: &Workspace, new: &NewMessage, sender_id: String) -> Me
         status: DeliveryStatus::Queued,
         status_reason: None,
         reactions: Vec::new(),
-        sent_at: workspace.now,
+        sent_at,
         delivered_at: None,
         read_at: None,
         edited_at: None,
@@ -276,6 +284,7 @@ fn drop_echo(workspace: &mut Workspace, user_id: UserId, echo: MessageId) -> Opt
         EventKind::MessageDeleted {
             conversation_id,
             message_id: echo,
+            deleted_at: None,
         },
     );
     Some(message)
