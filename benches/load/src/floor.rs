@@ -49,9 +49,15 @@ pub fn serve(arguments: &[String]) -> Outcome {
             let app = App::new().app_data(sockets.clone());
             match kind.as_str() {
                 "echo" => app.route("/", web::get().to(echo)),
-                "loop" => app.route("/", web::get().to(open)).route("/publish", web::post().to(publish)),
+                "loop" => app
+                    .route("/", web::get().to(open))
+                    .route("/publish", web::post().to(publish)),
                 kind => {
-                    let (statement, path) = if kind == "insert" { (INSERT, "/messages") } else { (SELECT, "/me") };
+                    let (statement, path) = if kind == "insert" {
+                        (INSERT, "/messages")
+                    } else {
+                        (SELECT, "/me")
+                    };
                     let database = web::Data::new(Database::new(&url, statement));
                     let app = app.app_data(database).app_data(web::Data::new(tokens()));
                     app.route(path, web::post().to(insert)).route(path, web::get().to(me))
@@ -189,7 +195,10 @@ struct NewMessage {
 async fn insert(body: web::Json<NewMessage>, database: web::Data<Database>) -> actix_web::Result<HttpResponse> {
     let (client, statement) = database.connection().await?;
     let id = Uuid::new_v4();
-    client.execute(statement, &[&id, &body.user, &body.content]).await.map_err(failed)?;
+    client
+        .execute(statement, &[&id, &body.user, &body.content])
+        .await
+        .map_err(failed)?;
     Ok(HttpResponse::Created().json(serde_json::json!({ "id": id })))
 }
 
@@ -198,8 +207,13 @@ async fn me(
     tokens: web::Data<Tokens>,
     database: web::Data<Database>,
 ) -> actix_web::Result<HttpResponse> {
-    let header = request.headers().get("authorization").and_then(|value| value.to_str().ok());
-    let token = header.and_then(|value| value.strip_prefix("Bearer ")).unwrap_or_default();
+    let header = request
+        .headers()
+        .get("authorization")
+        .and_then(|value| value.to_str().ok());
+    let token = header
+        .and_then(|value| value.strip_prefix("Bearer "))
+        .unwrap_or_default();
     let claims = tokens.verify_access(token).map_err(actix_web::error::ErrorForbidden)?;
     let (client, statement) = database.connection().await?;
     let row = client.query_one(statement, &[&claims.sub.0]).await.map_err(failed)?;

@@ -40,7 +40,15 @@ pub struct Server {
 pub fn build() -> Outcome {
     if let Some(cargo) = std::env::var_os("CARGO") {
         let profile = if cfg!(debug_assertions) { "dev" } else { "release" };
-        let arguments = ["build", "--package", "messaging-hub", "--bin", "messaging-hub", "--profile", profile];
+        let arguments = [
+            "build",
+            "--package",
+            "messaging-hub",
+            "--bin",
+            "messaging-hub",
+            "--profile",
+            profile,
+        ];
         if !Command::new(cargo).args(arguments).status()?.success() {
             return Err("the hub does not build".into());
         }

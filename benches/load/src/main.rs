@@ -8,7 +8,11 @@
 //! ```
 //! Parts: `memory fanout webhooks sends me idle resume size`. Needs PostgreSQL's programs, not a running server: it starts
 //! one by itself on a free port, as an unprivileged user. Ends with a table and one line of JSON.
-#![expect(clippy::print_stdout, clippy::print_stderr, reason = "a program for the developer's terminal")]
+#![expect(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "a program for the developer's terminal"
+)]
 #![expect(
     clippy::cast_possible_truncation,
     clippy::cast_sign_loss,
@@ -73,10 +77,7 @@ fn main() -> ExitCode {
 }
 
 fn measure(arguments: &[String]) -> Outcome {
-    let mut size = Size {
-        scale: 1.0,
-        seconds: 8,
-    };
+    let mut size = Size { scale: 1.0, seconds: 8 };
     let mut names = Vec::new();
     let mut rest = arguments.iter();
     while let Some(argument) = rest.next() {

@@ -65,7 +65,11 @@ impl Platform {
 
     /// The first lost, doubled or reordered message, if there was one.
     pub fn check(&self) -> Outcome {
-        self.state.wrong.borrow().clone().map_or(Ok(()), |wrong| Err(wrong.into()))
+        self.state
+            .wrong
+            .borrow()
+            .clone()
+            .map_or(Ok(()), |wrong| Err(wrong.into()))
     }
 }
 
@@ -76,7 +80,10 @@ async fn serve(mut stream: TcpStream, state: &State) -> Outcome {
             if let Some(end) = buffer.windows(4).position(|bytes| bytes == b"\r\n\r\n") {
                 let head = std::str::from_utf8(&buffer[..end])?.to_ascii_lowercase();
                 let (_, rest) = head.split_once("content-length:").ok_or("no length")?;
-                break (end + 4, rest.lines().next().unwrap_or_default().trim().parse::<usize>()?);
+                break (
+                    end + 4,
+                    rest.lines().next().unwrap_or_default().trim().parse::<usize>()?,
+                );
             }
             if stream.read_buf(&mut buffer).await? == 0 {
                 return Ok(());
@@ -94,7 +101,9 @@ async fn serve(mut stream: TcpStream, state: &State) -> Outcome {
         }
         note(state, &buffer[head..head + length]);
         buffer.drain(..head + length);
-        stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}").await?;
+        stream
+            .write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}")
+            .await?;
     }
 }
 

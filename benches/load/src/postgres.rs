@@ -53,7 +53,12 @@ impl Postgres {
             .arg(&folder)
             .args(["-c", "listen_addresses=127.0.0.1", "-c", &format!("port={port}")])
             // The only other change: statements can be counted, and are not unless a part asks for it.
-            .args(["-c", "max_connections=200", "-c", "shared_preload_libraries=pg_stat_statements"])
+            .args([
+                "-c",
+                "max_connections=200",
+                "-c",
+                "shared_preload_libraries=pg_stat_statements",
+            ])
             .args(["-c", "pg_stat_statements.track=none"])
             .spawn()?;
         let postgres = Self { server, folder, port };
@@ -103,13 +108,18 @@ fn programs() -> Outcome<PathBuf> {
         .filter(|(_, programs)| programs.join("initdb").exists())
         .collect();
     versions.sort();
-    let (_, newest) = versions.pop().ok_or("initdb is missing: sudo apt-get install -y postgresql")?;
+    let (_, newest) = versions
+        .pop()
+        .ok_or("initdb is missing: sudo apt-get install -y postgresql")?;
     Ok(newest)
 }
 
 /// The user and group to run the server as; none when we are not root, and may be the owner ourselves.
 fn owner() -> Outcome<Option<(u32, u32)>> {
-    if !fs::read_to_string("/proc/self/status")?.lines().any(|line| line.starts_with("Uid:\t0")) {
+    if !fs::read_to_string("/proc/self/status")?
+        .lines()
+        .any(|line| line.starts_with("Uid:\t0"))
+    {
         return Ok(None);
     }
     let users = fs::read_to_string(Path::new("/etc/passwd"))?;
@@ -118,5 +128,9 @@ fn owner() -> Outcome<Option<(u32, u32)>> {
         let mut numbers = line.split(':').skip(2);
         Some((numbers.next()?.parse().ok()?, numbers.next()?.parse().ok()?))
     };
-    Ok(Some(find("postgres").or_else(|| find("nobody")).ok_or("no user to run PostgreSQL as")?))
+    Ok(Some(
+        find("postgres")
+            .or_else(|| find("nobody"))
+            .ok_or("no user to run PostgreSQL as")?,
+    ))
 }

@@ -47,7 +47,10 @@ impl Report {
 
     /// The table, then the same as one line of JSON.
     pub fn print(&self) {
-        println!("{:<9} {:<58} {:>12} {:<14} {:>12} {:>7}", "part", "figure", "value", "unit", "floor", "ratio");
+        println!(
+            "{:<9} {:<58} {:>12} {:<14} {:>12} {:>7}",
+            "part", "figure", "value", "unit", "floor", "ratio"
+        );
         for figure in &self.figures {
             println!("{}", line(figure));
         }
@@ -59,7 +62,10 @@ fn line(figure: &Figure) -> String {
     let floor = figure.floor.map(number).unwrap_or_default();
     let ratio = figure.ratio.map(|ratio| format!("{ratio:.2}")).unwrap_or_default();
     let (value, unit) = (number(figure.value), figure.unit);
-    format!("{:<9} {:<58} {value:>12} {unit:<14} {floor:>12} {ratio:>7}", figure.part, figure.name)
+    format!(
+        "{:<9} {:<58} {value:>12} {unit:<14} {floor:>12} {ratio:>7}",
+        figure.part, figure.name
+    )
 }
 
 fn number(value: f64) -> String {

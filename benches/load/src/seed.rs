@@ -31,8 +31,7 @@ impl Person {
     pub fn delivery(&self, id: &str, body: &str) -> Vec<u8> {
         let now = Clock::system().now().unix_timestamp();
         let signature = self.secret.sign(id, now, body.as_bytes());
-        let headers =
-            format!("webhook-id: {id}\r\nwebhook-timestamp: {now}\r\nwebhook-signature: {signature}\r\n");
+        let headers = format!("webhook-id: {id}\r\nwebhook-timestamp: {now}\r\nwebhook-signature: {signature}\r\n");
         wire::post(&format!("/api/webhooks/custom/{}", self.account), &headers, body)
     }
 
@@ -73,7 +72,10 @@ pub async fn people(database: &Database, count: usize, outbound_url: &str) -> Ou
         let sealed = database.vault.seal(place, &serde_json::to_vec(&credentials)?)?;
         users.push(Ok(format!("{user}\t{email}\tnone\t{at}\t{at}")));
         let hash = bytea(&tokens::hash(&pair.refresh));
-        sessions.push(Ok(format!("{}\t{session}\t{user}\t{hash}\t{later}\t{at}", pair.refresh_id)));
+        sessions.push(Ok(format!(
+            "{}\t{session}\t{user}\t{hash}\t{later}\t{at}",
+            pair.refresh_id
+        )));
         let credentials = bytea(&sealed);
         accounts.push(Ok(format!(
             "{account}\t{user}\tcustom\tload\tLoad\t{credentials}\ttrue\tlive\t{at}\t{at}"
@@ -87,7 +89,12 @@ pub async fn people(database: &Database, count: usize, outbound_url: &str) -> Ou
             secret,
         });
     }
-    database.copy("users (id, email, password_hash, created_at, updated_at)", users.into_iter()).await?;
+    database
+        .copy(
+            "users (id, email, password_hash, created_at, updated_at)",
+            users.into_iter(),
+        )
+        .await?;
     let columns = "refresh_tokens (id, session_id, user_id, token_hash, expires_at, created_at)";
     database.copy(columns, sessions.into_iter()).await?;
     let columns = "connected_accounts (id, user_id, platform, platform_user_id, platform_username, credentials, \
@@ -112,5 +119,7 @@ pub fn conversation_row(
     unread: usize,
 ) -> Outcome<String> {
     let at = at.format(&Rfc3339)?;
-    Ok(format!("{id}\t{user}\tcustom\t{account}\t{chat}\tAda\t{at}\t{unread}\t{at}\t{at}"))
+    Ok(format!(
+        "{id}\t{user}\tcustom\t{account}\t{chat}\tAda\t{at}\t{unread}\t{at}\t{at}"
+    ))
 }

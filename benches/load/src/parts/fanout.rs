@@ -57,7 +57,13 @@ pub async fn run(bench: &Bench, report: &mut Report) -> Outcome {
     let (floor_full, floor_full_count) = saturated(bench, &bare, &crew, &got, &mut source, sockets).await?;
 
     let (each, floor_each) = (steady.server_each(count), floor.server_each(floor_count));
-    report.compare("fanout", format!("hub CPU a delivery, {sockets} sockets, {RATE}/s"), each, "us", floor_each);
+    report.compare(
+        "fanout",
+        format!("hub CPU a delivery, {sockets} sockets, {RATE}/s"),
+        each,
+        "us",
+        floor_each,
+    );
     report.add("fanout", "  p99 from due to received, all sockets", p99, "ms");
     report.add("fanout", "  bytes of a frame", frame as f64, "bytes");
     let (rate, floor_rate) = (full.rate(full_count), floor_full.rate(floor_full_count));
@@ -81,7 +87,8 @@ impl Source<'_> {
         match self {
             Self::Hub(person, connection, last) => {
                 let numbers = *last + 1..=*last + count;
-                let events = numbers.map(|number| received(&format!("m{number}"), &format!("Message number {number}.")));
+                let events =
+                    numbers.map(|number| received(&format!("m{number}"), &format!("Message number {number}.")));
                 let body = format!("[{}]", events.collect::<Vec<_>>().join(","));
                 *last += count;
                 let request = person.delivery(&format!("d{last}"), &body);
@@ -94,7 +101,10 @@ impl Source<'_> {
                 for _ in 0..count {
                     *last += 1;
                     let text = format!("Message number {last}.");
-                    let body = format!(r#"{{"text":"{text:<width$}","seq":{last}}}"#, width = bytes.saturating_sub(28));
+                    let body = format!(
+                        r#"{{"text":"{text:<width$}","seq":{last}}}"#,
+                        width = bytes.saturating_sub(28)
+                    );
                     connection.exchange(&post("/publish", "", &body)).await?;
                 }
             }
@@ -168,9 +178,14 @@ async fn saturated(
     while meter.begun.elapsed() < bench.size.time() {
         source.send(BURST).await?;
         sent += BURST;
-        crew.until(|| before + (sent.saturating_sub(ON_THE_WAY)) * sockets <= got.events.get(), PATIENCE).await?;
+        crew.until(
+            || before + (sent.saturating_sub(ON_THE_WAY)) * sockets <= got.events.get(),
+            PATIENCE,
+        )
+        .await?;
     }
-    crew.until(|| got.events.get() == before + sent * sockets, PATIENCE).await?;
+    crew.until(|| got.events.get() == before + sent * sockets, PATIENCE)
+        .await?;
     Ok((meter.read(), sent * sockets))
 }
 
@@ -197,7 +212,12 @@ async fn echo(bench: &Bench, report: &mut Report) -> Outcome {
     }
     crew.finish().await?;
     let spent = meter.read();
-    report.add("fanout", "floor: bare actix-web socket echo", spent.rate(count.get()), "/s");
+    report.add(
+        "fanout",
+        "floor: bare actix-web socket echo",
+        spent.rate(count.get()),
+        "/s",
+    );
     report.add("fanout", "  CPU an echo", spent.server_each(count.get()), "us");
     Ok(())
 }

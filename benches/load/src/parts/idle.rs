@@ -38,12 +38,22 @@ pub async fn run(bench: &Bench, report: &mut Report) -> Outcome {
     tokio::time::sleep(Duration::from_secs(30)).await;
     crew.check()?;
     let grown = cpu::resident(hub.pid()).saturating_sub(before) as f64;
-    report.add("idle", format!("resident memory of one of {sockets} idle sockets"), grown / sockets as f64 / 1024.0, "KiB");
+    report.add(
+        "idle",
+        format!("resident memory of one of {sockets} idle sockets"),
+        grown / sockets as f64 / 1024.0,
+        "KiB",
+    );
     report.add("idle", "  the hub before them, resident", before as f64 / 1e6, "MB");
     let begun = hub.cpu();
     let time = Duration::from_secs(20);
     tokio::time::sleep(time).await;
     let share = (hub.cpu() - begun).as_secs_f64() / time.as_secs_f64() * 100.0;
-    report.add("idle", "  CPU of the hub meanwhile (pings, checks)", share, "% of a core");
+    report.add(
+        "idle",
+        "  CPU of the hub meanwhile (pings, checks)",
+        share,
+        "% of a core",
+    );
     crew.check()
 }

@@ -16,13 +16,24 @@ pub const CLIENTS: usize = 64;
 pub async fn run(bench: &Bench, report: &mut Report) -> Outcome {
     let database = bench.database().await?;
     let people = seed::people(&database, CLIENTS, "http://127.0.0.1:9/").await?;
-    let requests = |path| people.iter().map(move |person| get(path, &person.token)).collect::<Vec<_>>();
+    let requests = |path| {
+        people
+            .iter()
+            .map(move |person| get(path, &person.token))
+            .collect::<Vec<_>>()
+    };
     let bare = Server::floor("me", &database.url)?;
     let (floor, floor_count, _) = ask(bench, &bare, requests("/me")).await?;
     drop(bare);
     let hub = Server::hub(&database.url)?;
     let (spent, count, head) = ask(bench, &hub, requests("/api/auth/me")).await?;
-    report.compare("me", "GET /api/auth/me", spent.rate(count), "/s", floor.rate(floor_count));
+    report.compare(
+        "me",
+        "GET /api/auth/me",
+        spent.rate(count),
+        "/s",
+        floor.rate(floor_count),
+    );
     let (each, floor_each) = (spent.server_each(count), floor.server_each(floor_count));
     report.compare("me", "  hub CPU", each, "us", floor_each);
     let (each, floor_each) = (spent.postgres_each(count), floor.postgres_each(floor_count));

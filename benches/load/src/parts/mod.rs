@@ -65,7 +65,12 @@ async fn memory(bench: &Bench, report: &mut Report) -> Outcome {
     let database = bench.database().await?;
     let hub = Server::hub(&database.url)?;
     tokio::time::sleep(Duration::from_secs(3)).await;
-    report.add("memory", "empty hub, resident", cpu::resident(hub.pid()) as f64 / 1e6, "MB");
+    report.add(
+        "memory",
+        "empty hub, resident",
+        cpu::resident(hub.pid()) as f64 / 1e6,
+        "MB",
+    );
     Ok(())
 }
 

@@ -74,11 +74,26 @@ pub async fn run(bench: &Bench, report: &mut Report) -> Outcome {
     crew.until(|| done.get() == clients, PATIENCE).await?;
     let spent = meter.read();
     let statements = database.statements().await?;
-    report.add("resume", format!("{clients} clients resume at once, {MISSED} events each"), spent.time.as_secs_f64(), "s");
+    report.add(
+        "resume",
+        format!("{clients} clients resume at once, {MISSED} events each"),
+        spent.time.as_secs_f64(),
+        "s",
+    );
     report.add("resume", "  SQL statements", statements as f64, "");
     report.add("resume", "  hub CPU a client", spent.server_each(clients), "us");
-    report.add("resume", "  PostgreSQL CPU a client", spent.postgres_each(clients), "us");
+    report.add(
+        "resume",
+        "  PostgreSQL CPU a client",
+        spent.postgres_each(clients),
+        "us",
+    );
     tokio::time::sleep(Duration::from_secs(2)).await;
-    report.add("resume", "  SQL statements two seconds later", database.statements().await? as f64, "");
+    report.add(
+        "resume",
+        "  SQL statements two seconds later",
+        database.statements().await? as f64,
+        "",
+    );
     crew.check()
 }

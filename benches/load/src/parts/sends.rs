@@ -23,9 +23,21 @@ pub async fn run(bench: &Bench, report: &mut Report) -> Outcome {
     let count = each * CLIENTS;
     let mut add = |name: &str, spent: Spent, count: usize| {
         report.compare("sends", name, spent.rate(count), "/s", floor.rate(each * CLIENTS));
-        report.compare("sends", "  hub CPU", spent.server_each(count), "us", floor.server_each(each * CLIENTS));
+        report.compare(
+            "sends",
+            "  hub CPU",
+            spent.server_each(count),
+            "us",
+            floor.server_each(each * CLIENTS),
+        );
         let floor_each = floor.postgres_each(each * CLIENTS);
-        report.compare("sends", "  PostgreSQL CPU", spent.postgres_each(count), "us", floor_each);
+        report.compare(
+            "sends",
+            "  PostgreSQL CPU",
+            spent.postgres_each(count),
+            "us",
+            floor_each,
+        );
     };
     let (frozen, _) = hub(bench, each, true, false).await?;
     add("durable sends accepted, platform frozen", frozen, count);
@@ -66,8 +78,15 @@ async fn hub(bench: &Bench, each: usize, frozen: bool, keyed: bool) -> Outcome<(
     let request = |client: usize, number: usize| {
         let body = format!(r#"{{"content":"{}"}}"#, text(client, number));
         let person = &people[client];
-        let key = if keyed { format!("Idempotency-Key: k{number}\r\n") } else { String::new() };
-        let headers = format!("Authorization: Bearer {}\r\nPrefer: respond-async\r\n{key}", person.token);
+        let key = if keyed {
+            format!("Idempotency-Key: k{number}\r\n")
+        } else {
+            String::new()
+        };
+        let headers = format!(
+            "Authorization: Bearer {}\r\nPrefer: respond-async\r\n{key}",
+            person.token
+        );
         post(&format!("/api/messages/{}/send", person.conversation), &headers, &body)
     };
     let meter = Meter::start(bench, &server);
@@ -82,7 +101,13 @@ async fn hub(bench: &Bench, each: usize, frozen: bool, keyed: bool) -> Outcome<(
     if !frozen {
         let crew = Crew::default();
         crew.until(|| platform.delivered() == each * CLIENTS, PATIENCE).await?;
-        while database.client.query_one("SELECT count(*) FROM outbox", &[]).await?.get::<_, i64>(0) > 0 {
+        while database
+            .client
+            .query_one("SELECT count(*) FROM outbox", &[])
+            .await?
+            .get::<_, i64>(0)
+            > 0
+        {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     }

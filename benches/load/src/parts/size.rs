@@ -30,16 +30,34 @@ pub async fn run(bench: &Bench, report: &mut Report) -> Outcome {
     let (conversations, thread) = (bench.size.of(ALL_CONVERSATIONS), bench.size.of(LONG_THREAD));
     let begun = instant();
     let messages = fill(&database, &person, conversations, thread).await?;
-    report.add("size", format!("seeding {conversations} conversations, {messages} messages"), begun.elapsed().as_secs_f64(), "s");
+    report.add(
+        "size",
+        format!("seeding {conversations} conversations, {messages} messages"),
+        begun.elapsed().as_secs_f64(),
+        "s",
+    );
 
     let begun = instant();
     let hub = Server::hub(&database.url)?;
-    report.add("size", "cold start: process to listening", hub.started_in.as_secs_f64(), "s");
+    report.add(
+        "size",
+        "cold start: process to listening",
+        hub.started_in.as_secs_f64(),
+        "s",
+    );
     let mut connection = Connection::open(hub.address).await?;
     let list = get("/api/conversations?limit=50", &person.token);
-    let page = get(&format!("/api/messages/{}?limit=50", person.conversation), &person.token);
+    let page = get(
+        &format!("/api/messages/{}?limit=50", person.conversation),
+        &person.token,
+    );
     check(&mut connection, &list, r#""count":50"#).await?;
-    report.add("size", "cold start: process to the first list answered", begun.elapsed().as_secs_f64(), "s");
+    report.add(
+        "size",
+        "cold start: process to the first list answered",
+        begun.elapsed().as_secs_f64(),
+        "s",
+    );
     report.add("size", "  resident", cpu::resident(hub.pid()) as f64 / 1e6, "MB");
     for (name, request) in [
         ("conversation list, 50 of all", &list),
@@ -74,10 +92,19 @@ async fn check(connection: &mut Connection, request: &[u8], holds: &str) -> Outc
 async fn fill(database: &Database, person: &Person, conversations: usize, thread: usize) -> Outcome<usize> {
     let now = Clock::system().now();
     let ago = |number: usize| now - Duration::from_secs(number as u64);
-    let others: Vec<ConversationId> = (1..conversations).map(|number| ConversationId::generate(ago(number))).collect();
+    let others: Vec<ConversationId> = (1..conversations)
+        .map(|number| ConversationId::generate(ago(number)))
+        .collect();
     let rows = others.iter().enumerate().map(|(number, id)| {
         let unread = usize::from(number % UNREAD == 0) * EACH;
-        conversation_row(*id, person.user, person.account, &format!("chat{number}"), ago(number), unread)
+        conversation_row(
+            *id,
+            person.user,
+            person.account,
+            &format!("chat{number}"),
+            ago(number),
+            unread,
+        )
     });
     database.copy(CONVERSATIONS, rows).await?;
     let columns = "messages (id, conversation_id, platform_message_id, sender_id, sender_name, content, message_type, \

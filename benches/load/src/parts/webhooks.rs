@@ -65,7 +65,12 @@ pub async fn run(bench: &Bench, report: &mut Report) -> Outcome {
         let mut latencies = state.latencies.take();
         let (middle, high) = (latencies.milliseconds(0.5), latencies.milliseconds(0.99));
         best = spent.rate(count).max(best);
-        report.add("webhooks", format!("webhook in -> socket out at {rate}/s: p99 from due"), high, "ms");
+        report.add(
+            "webhooks",
+            format!("webhook in -> socket out at {rate}/s: p99 from due"),
+            high,
+            "ms",
+        );
         report.add("webhooks", "  p50 from due", middle, "ms");
         report.add("webhooks", "  hub CPU", spent.server_each(count), "us");
         report.add("webhooks", "  PostgreSQL CPU", spent.postgres_each(count), "us");
@@ -106,7 +111,9 @@ async fn deliver(mut connection: Connection, people: Rc<Vec<Person>>, state: Rc<
         };
         let person = &people[number % people.len()];
         let body = received(&format!("m{number}"), &format!("Message number {number}."));
-        let answer = connection.exchange(&person.delivery(&format!("d{number}"), &body)).await?;
+        let answer = connection
+            .exchange(&person.delivery(&format!("d{number}"), &body))
+            .await?;
         if answer.status != 200 {
             return Err(format!("{}: {}", answer.status, String::from_utf8_lossy(answer.body)).into());
         }
