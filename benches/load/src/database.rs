@@ -64,15 +64,11 @@ impl Database {
         Ok(())
     }
 
-    /// Counts statements from now on: for new connections of this database.
+    /// Counts statements from now on, of connections that are made from now on.
     pub async fn count_statements(&self) -> Outcome {
-        let setup = "CREATE EXTENSION IF NOT EXISTS pg_stat_statements; SELECT pg_stat_statements_reset(); \
-            ALTER SYSTEM SET pg_stat_statements.track = 'top'";
-        for statement in setup.split(';') {
-            // ALTER SYSTEM wants to be alone.
-            self.client.batch_execute(statement).await?;
-        }
-        Ok(self.client.batch_execute("SELECT pg_reload_conf()").await?)
+        let set = "DO $$ BEGIN EXECUTE format('ALTER DATABASE %I SET pg_stat_statements.track = top', current_database()); END $$";
+        self.client.batch_execute("CREATE EXTENSION IF NOT EXISTS pg_stat_statements").await?;
+        Ok(self.client.batch_execute(set).await?)
     }
 
     /// Statements of this database that were counted, without BEGIN, COMMIT and our own.

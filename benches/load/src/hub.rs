@@ -1,5 +1,6 @@
 //! Servers as processes of their own: the hub, and the floors.
 
+use std::ffi::OsStr;
 use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -60,7 +61,14 @@ impl Server {
     /// The hub on a database.
     pub fn hub(database_url: &str) -> Outcome<Self> {
         let program = std::env::current_exe()?.with_file_name("messaging-hub");
-        let mut command = Command::new(program);
+        // For profiles: LOAD_UNDER="valgrind --tool=callgrind", for example.
+        let under = std::env::var("LOAD_UNDER").unwrap_or_default();
+        let mut words = under.split_whitespace();
+        let mut command = Command::new(words.next().map_or(program.as_os_str(), OsStr::new));
+        command.args(words);
+        if !under.is_empty() {
+            command.arg(&program);
+        }
         command.envs(SETTINGS).env("HUB__DATABASE__URL", database_url);
         // No settings file of the folder that we are called in.
         command.current_dir(PathBuf::from("/"));
@@ -104,7 +112,12 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
-        let _ = self.child.kill();
+        if std::env::var_os("LOAD_UNDER").is_some() {
+            // A profiler writes when its program ends by itself.
+            let _ = Command::new("kill").args(["-TERM", &self.pid().to_string()]).status();
+        } else {
+            let _ = self.child.kill();
+        }
         let _ = self.child.wait();
     }
 }

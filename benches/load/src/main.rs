@@ -35,6 +35,8 @@ mod wire;
 use std::process::ExitCode;
 use std::time::Duration;
 
+use tokio::signal::unix::{SignalKind, signal};
+
 use report::Report;
 
 /// What went wrong, in words.
@@ -96,7 +98,15 @@ fn measure(arguments: &[String]) -> Outcome {
     // One thread: the generator shares two cores with what it measures.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let mut report = Report::default();
-    let outcome = tokio::task::LocalSet::new().block_on(&runtime, parts::run(&names, size, &mut report));
+    let outcome = tokio::task::LocalSet::new().block_on(&runtime, async {
+        let mut terminated = signal(SignalKind::terminate())?;
+        tokio::select! {
+            outcome = parts::run(&names, size, &mut report) => outcome,
+            // Everything that was started is ended when the work is dropped.
+            _ = tokio::signal::ctrl_c() => Err("interrupted".into()),
+            _ = terminated.recv() => Err("terminated".into()),
+        }
+    });
     report.print();
     outcome
 }

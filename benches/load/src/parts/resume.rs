@@ -46,8 +46,9 @@ pub async fn run(bench: &Bench, report: &mut Report) -> Outcome {
     drop(hub);
 
     // Another life of the hub: nothing is in its memory.
-    let hub = Server::hub(&database.url)?;
     database.count_statements().await?;
+    let hub = Server::hub(&database.url)?;
+    let before = database.statements().await?;
     let (crew, done) = (Crew::default(), Rc::new(Cell::new(0_usize)));
     let doors = Rc::new(Semaphore::new(DOORS));
     let meter = Meter::start(bench, &hub);
@@ -73,7 +74,7 @@ pub async fn run(bench: &Bench, report: &mut Report) -> Outcome {
     }
     crew.until(|| done.get() == clients, PATIENCE).await?;
     let spent = meter.read();
-    let statements = database.statements().await?;
+    let statements = database.statements().await? - before;
     report.add(
         "resume",
         format!("{clients} clients resume at once, {MISSED} events each"),
