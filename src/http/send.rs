@@ -84,12 +84,15 @@ pub(super) async fn send(
     let preference = Preference::of(request.headers());
     let key = idempotency_key(request.headers())?;
     let wanted = SendRequest::from_json(&body).map_err(|errors| ApiError::invalid_fields(errors.0))?;
-    let fingerprint = wanted.fingerprint(conversation_id);
+    let idempotency = key.map(|key| Idempotency {
+        key,
+        fingerprint: wanted.fingerprint(conversation_id),
+    });
     fail::fail_point!("send.parsed");
-    if let Some(key) = &key
-        && let Some(saved) = state.store.answer(user_id, key).await?
+    if let Some(known) = &idempotency
+        && let Some(saved) = state.store.answer(user_id, &known.key).await?
     {
-        return SavedAnswer::parse(&saved)?.replay(fingerprint, preference);
+        return SavedAnswer::parse(&saved)?.replay(known.fingerprint, preference);
     }
     let now = state.clock.now();
     let reply_to = match &wanted.reply_to {
@@ -110,14 +113,14 @@ pub(super) async fn send(
         media_url: wanted.media_url,
         reply_to,
         client_id: wanted.client_id,
-        idempotency: key.clone().map(|key| Idempotency { key, fingerprint }),
+        idempotency: idempotency.clone(),
     };
     let patience = preference.patience(&state.settings.outbox);
     let answer = state.tree.send(user_id, new, patience).await?;
     fail::fail_point!("send.committed");
-    let is_repeat = answer.is_repeat && key.is_some();
+    let is_repeat = answer.is_repeat && idempotency.is_some();
     let mut reply = Reply::of(&answer.message, StatusCode::CREATED);
-    if let Some(key) = key {
+    if let Some(Idempotency { key, fingerprint }) = idempotency {
         // Whoever saves first decides what everyone with this key is answered. When it cannot be saved, the request
         // fails although the message is stored: its repetition finds the message by the key.
         let saved = SavedAnswer::new(fingerprint, &reply).to_json()?;
