@@ -104,7 +104,8 @@ async fn chaos() {
             accepted.extend(sent);
             // What was not answered is asked again under its key.
             if let Some((number, chat, content)) = lost {
-                person.client.send(&person.chats[chat], &content, Some(&content)).await;
+                let again = person.client.send(&person.chats[chat], &content, Some(&content)).await;
+                assert!(again.status.is_success(), "seed {seed}: {again:?}");
                 accepted.push((number, chat, content));
             }
         }
@@ -172,7 +173,8 @@ async fn send_until_killed(person: Person, number: usize, round: usize) -> (Vec<
     let mut accepted = Vec::new();
     for count in 0..200 {
         let chat = count % 2;
-        let content = format!("out p{number}r{round}n{count}");
+        // It is its own Idempotency-Key.
+        let content = format!("out-p{number}r{round}n{count}");
         let sent = person
             .client
             .try_send(&person.chats[chat], &content, Some(&content), true)

@@ -420,11 +420,19 @@ fn what_others_do_is_seen() {
             })
             .await
             .unwrap();
-        until("it was read on the phone", async || {
+        for round in 0..100 {
             let all = conversations(&user).await;
-            all.iter().all(|one| one["unread_count"] == 0).then_some(())
-        })
-        .await;
+            if all.iter().all(|one| one["unread_count"] == 0) {
+                break;
+            }
+            assert!(
+                round < 99,
+                "{all:?} {:?} {:?}",
+                messages(&user, &chat).await,
+                bed.dc.state().await
+            );
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
 
         let delete = Delete {
             account: Some(me),
