@@ -382,7 +382,7 @@ async fn check(context: &str, dc: &TelegramDc, people: &[Person], group: i64, ac
         .map(std::collections::HashSet::len)
         .max()
         .unwrap_or(0);
-    let seconds = plan.round.as_secs() as usize * (plan.kills + 1);
+    let seconds = usize::try_from(plan.round.as_secs()).unwrap() * (plan.kills + 1);
     println!("{context}: at most {most} connections of one account in about {seconds} s");
     assert!(most <= seconds * 2 + 20, "{context}: {most} connections of one account");
 }
