@@ -36,7 +36,7 @@ fn message(id: i32, peer: &enums::Peer, text: &str) -> tl::types::Message {
     id.serialize(&mut bytes);
     peer.serialize(&mut bytes);
     1_700_000_000_i32.serialize(&mut bytes);
-    text.serialize(&mut bytes);
+    text.to_owned().serialize(&mut bytes);
     tl::types::Message::from_bytes(&bytes).expect("all required fields")
 }
 
