@@ -56,9 +56,9 @@ pub struct ActedOn<'a> {
 
 /// Gives an own message another text.
 #[utoipa::path(
-    patch, path = "/api/messages/{message_id}", tag = "messages", request_body = EditBody,
+    patch, path = "/api/messages/{id}", tag = "messages", request_body = EditBody,
     params(
-        ("message_id" = uuid::Uuid, Path, description = "The message"),
+        ("id" = uuid::Uuid, Path, description = "The message"),
         ("Prefer" = Option<String>, Header, description = "`respond-async`: do not wait for the platform"),
     ),
     responses(
@@ -84,9 +84,9 @@ pub(super) async fn edit(
 
 /// Deletes a message, for everybody where the platform does that.
 #[utoipa::path(
-    delete, path = "/api/messages/{message_id}", tag = "messages",
+    delete, path = "/api/messages/{id}", tag = "messages",
     params(
-        ("message_id" = uuid::Uuid, Path, description = "The message"),
+        ("id" = uuid::Uuid, Path, description = "The message"),
         ("Prefer" = Option<String>, Header, description = "`respond-async`: do not wait for the platform"),
     ),
     responses(

@@ -134,9 +134,9 @@ pub(super) async fn unread(identity: Identity, state: web::Data<AppState>) -> Re
 /// Lists the messages of a conversation, the newest first. Where the hub has no older ones and the account is held open, its
 /// platform is asked for them.
 #[utoipa::path(
-    get, path = "/api/messages/{conversation_id}", tag = "messages",
+    get, path = "/api/messages/{id}", tag = "messages",
     params(
-        ("conversation_id" = uuid::Uuid, Path, description = "The conversation"),
+        ("id" = uuid::Uuid, Path, description = "The conversation"),
         ("limit" = Option<i64>, Query, description = "1 to 200; default 50"),
         ("offset" = Option<i64>, Query, description = "How many of the newest to leave out; default 0"),
         ("before" = Option<uuid::Uuid>, Query, description = "Only messages older than this one"),

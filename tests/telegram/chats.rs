@@ -337,7 +337,7 @@ fn a_page_shows_pictures_with_the_cookie_of_its_sign_in() {
 #[test]
 fn what_others_do_is_seen() {
     support::run(async {
-        let bed = Bed::start(Kind::Embedded).await;
+        let bed = Bed::start(Kind::Postgres).await;
         let me = account(&bed.dc, "+15551004", None).await;
         let friend = friend(&bed.dc, "Busy").await;
         let user = bed.hub.user().await;
@@ -439,6 +439,8 @@ fn what_others_do_is_seen() {
             (found["deleted_at"].is_string() && found["content"] == "").then_some(())
         })
         .await;
+        let trouble = bed.hub.database.query("SELECT reason FROM quarantine").await;
+        assert!(trouble.is_empty(), "{trouble:?}");
         bed.hub.stop().await;
     });
 }

@@ -87,7 +87,7 @@ impl LinkFeed for Feed {
         let mut tries = 0;
         loop {
             match self.hub.store.chats_of(self.account.id, messages).await {
-                Ok(chats) => return chats,
+                Ok(chats) => return chats.into_iter().map(|(message, chat)| (chat, message)).collect(),
                 Err(error) => {
                     tracing::warn!(account_id = %self.account.id, %error, "a link waits for the database");
                     tokio::time::sleep(BACKOFF.delay(tries)).await;

@@ -71,8 +71,8 @@ pub trait LinkFeed: Send + Sync + 'static {
     /// When the link has to end.
     async fn remember(&self, changes: Remember) -> Result<(), FeedError>;
 
-    /// The chats in which the hub knows these messages: some platforms report a deletion without its chat. A message id
-    /// may be known in several chats.
+    /// The chats in which the hub knows these messages, as (chat, message): some platforms report a deletion without its
+    /// chat. A message id may be known in several chats.
     async fn chats_of(&self, messages: &[ExternalId]) -> Vec<(ExternalId, ExternalId)>;
 
     /// Tells the person how the link is doing.

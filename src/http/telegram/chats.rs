@@ -8,6 +8,7 @@ use hub_actors::domain::{Account, Conversation, DeliveryStatus, Message, Message
 use hub_actors::{ExternalId, MessageId, OutboxId};
 use serde::Serialize;
 use serde_json::Value;
+use time::OffsetDateTime;
 use utoipa::ToSchema;
 
 use super::account;
@@ -63,7 +64,7 @@ impl From<Conversation> for Dialog {
             is_group: id < 0 && !is_channel,
             is_channel,
             unread_count: conversation.unread_count,
-            date: conversation.last_message_at.map(|at| at.unix_timestamp()),
+            date: conversation.last_message_at.map(OffsetDateTime::unix_timestamp),
         }
     }
 }

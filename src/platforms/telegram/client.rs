@@ -18,7 +18,7 @@ use super::session::{Centers, HubSession};
 /// How long a call may take, making a connection included. A call without an answer hangs for ever in grammers.
 pub const PATIENCE: Duration = Duration::from_secs(15);
 /// Updates that may wait for the reader. grammers drops what does not fit, which the reader then sees as a gap.
-const UPDATES_CAPACITY: NonZeroUsize = NonZeroUsize::new(10_000).expect("it is not zero");
+const UPDATES_CAPACITY: NonZeroUsize = NonZeroUsize::MIN.saturating_add(9_999);
 
 /// What every client of this hub has in common.
 pub struct Config {

@@ -32,7 +32,7 @@ pub(super) fn heard(mapper: &Mapper, update: &Update) -> Vec<Heard> {
         Update::EditChannelMessage(update) => mapper.edited(&update.message),
         Update::DeleteMessages(update) if update.messages.is_empty() => return Vec::new(),
         Update::DeleteMessages(update) => return vec![Heard::Gone(update.messages.clone())],
-        Update::DeleteChannelMessages(update) => match PeerId::channel(update.channel_id) {
+        Update::DeleteChannelMessages(update) => match peers::channel(update.channel_id) {
             Some(dialog) => update.messages.iter().map(|id| gone(mapper, dialog, *id)).collect(),
             None => Vec::new(),
         },
@@ -42,20 +42,20 @@ pub(super) fn heard(mapper: &Mapper, update: &Update) -> Vec<Heard> {
         },
         Update::ReadHistoryInbox(update) => seen(mapper, peers::id_of(&update.peer), update.max_id, false),
         Update::ReadHistoryOutbox(update) => seen(mapper, peers::id_of(&update.peer), update.max_id, true),
-        Update::ReadChannelInbox(update) => seen(mapper, PeerId::channel(update.channel_id), update.max_id, false),
-        Update::ReadChannelOutbox(update) => seen(mapper, PeerId::channel(update.channel_id), update.max_id, true),
+        Update::ReadChannelInbox(update) => seen(mapper, peers::channel(update.channel_id), update.max_id, false),
+        Update::ReadChannelOutbox(update) => seen(mapper, peers::channel(update.channel_id), update.max_id, true),
         Update::UserTyping(update) => {
             let user = PeerId::user(update.user_id);
             typing(mapper, user, user, &update.action)
         }
         Update::ChatUserTyping(update) => typing(
             mapper,
-            PeerId::chat(update.chat_id),
+            peers::chat(update.chat_id),
             peers::id_of(&update.from_id),
             &update.action,
         ),
         Update::ChannelUserTyping(update) => {
-            let dialog = PeerId::channel(update.channel_id);
+            let dialog = peers::channel(update.channel_id);
             typing(mapper, dialog, peers::id_of(&update.from_id), &update.action)
         }
         other => {

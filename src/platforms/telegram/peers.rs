@@ -14,9 +14,19 @@ use super::session::HubSession;
 pub(super) fn id_of(peer: &enums::Peer) -> Option<PeerId> {
     match peer {
         enums::Peer::User(user) => PeerId::user(user.user_id),
-        enums::Peer::Chat(chat) => PeerId::chat(chat.chat_id),
-        enums::Peer::Channel(channel) => PeerId::channel(channel.channel_id),
+        enums::Peer::Chat(other) => chat(other.chat_id),
+        enums::Peer::Channel(other) => channel(other.channel_id),
     }
+}
+
+/// The basic group of that number. grammers computes before it checks, and overflows on what no chat can have.
+pub(super) fn chat(number: i64) -> Option<PeerId> {
+    PeerId::chat(number.max(0))
+}
+
+/// The channel or supergroup of that number.
+pub(super) fn channel(number: i64) -> Option<PeerId> {
+    PeerId::channel(number.clamp(0, i64::MAX / 2))
 }
 
 /// The peer that an external id names.
@@ -154,8 +164,8 @@ fn learn_chat(session: &HubSession, chat: &enums::Chat) {
         enums::Chat::Empty(_) | enums::Chat::Community(_) | enums::Chat::CommunityForbidden(_) => return,
     };
     let is_possible = match info {
-        PeerInfo::Chat { id } => PeerId::chat(id).is_some(),
-        PeerInfo::Channel { id, .. } => PeerId::channel(id).is_some(),
+        PeerInfo::Chat { id } => self::chat(id).is_some(),
+        PeerInfo::Channel { id, .. } => channel(id).is_some(),
         PeerInfo::User { .. } => false,
     };
     if is_possible {

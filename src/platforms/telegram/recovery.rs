@@ -73,7 +73,7 @@ impl Reader {
 
     /// A channel that was joined while nobody listened.
     pub(super) async fn meet(&mut self, channel: i64) -> Result<(), LinkEnd> {
-        let Some(dialog) = PeerId::channel(channel) else {
+        let Some(dialog) = peers::channel(channel) else {
             return Ok(());
         };
         if self.cursors.channels.contains_key(&channel) || peers::input(self.line.session(), dialog).is_none() {
@@ -98,7 +98,7 @@ impl Reader {
             .cursors
             .channels
             .keys()
-            .filter_map(|id| PeerId::channel(*id))
+            .filter_map(|id| peers::channel(*id))
             .collect();
         for dialogs in dialogs.chunks(COMPARED) {
             match history::heads_of(&self.line, dialogs).await {

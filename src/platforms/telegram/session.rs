@@ -40,13 +40,13 @@ impl Centers {
     }
 
     /// Takes over the addresses that the settings give: they may have moved since the session was stored.
-    fn place(&self, options: &mut BTreeMap<i32, DcOption>, key: Option<[u8; 256]>) {
+    fn place(&self, options: &mut BTreeMap<i32, DcOption>, key: Option<&[u8; 256]>) {
         for (id, address) in &self.addresses {
             let option = options.entry(*id).or_insert_with(|| DcOption {
                 id: *id,
                 ipv4: *address,
                 ipv6: mapped(*address),
-                auth_key: key,
+                auth_key: key.copied(),
             });
             option.ipv4 = *address;
             option.ipv6 = mapped(*address);
@@ -149,7 +149,7 @@ impl HubSession {
         match centers.addresses.first() {
             Some((home, _)) => {
                 state.home_dc = *home;
-                centers.place(&mut state.centers, key);
+                centers.place(&mut state.centers, key.as_ref());
             }
             None => {
                 let data = SessionData::default();

@@ -271,7 +271,7 @@ impl Reader {
             return Err(lost("A channel without a number."));
         };
         let id = channel.channel_id;
-        let address = PeerId::channel(id).and_then(|id| peers::input_channel(self.line.session(), id));
+        let address = peers::channel(id).and_then(|id| peers::input_channel(self.line.session(), id));
         let Some(address) = address else {
             tracing::warn!(
                 channel = id,
@@ -295,7 +295,7 @@ impl Reader {
                 }
                 peers::learn(self.line.session(), &long.users, &long.chats);
                 let top = self.cursors.channels.get(&id).map_or(0, |channel| channel.top);
-                if let Some(dialog) = PeerId::channel(id) {
+                if let Some(dialog) = peers::channel(id) {
                     self.fetch_missed(dialog, top).await?;
                 }
                 let (updates, users, chats) = self.boxes.apply_channel_difference(ChannelDifference::TooLong(long));
@@ -377,7 +377,7 @@ impl Reader {
     pub(super) async fn hand_over(&self, batch: Batch) {
         if self.batches.send(batch).await.is_err() {
             // The taker has ended and says why.
-            std::future::pending().await
+            std::future::pending::<()>().await;
         }
     }
 }
