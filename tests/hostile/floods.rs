@@ -155,6 +155,7 @@ fn sockets_that_never_read_are_cut_off_and_keep_nothing() {
             }
         }
         println!("{} sockets that do not read", sockets.len());
+        let begun = instant();
         let watch = Watch::start(&target);
         let flood =
             futures_util::future::join_all(people.iter().map(|(person, channel)| deliver_much(person, channel)));
@@ -175,9 +176,11 @@ fn sockets_that_never_read_are_cut_off_and_keep_nothing() {
                 .collect::<String>()
         );
         watch.assert_below(scaled(224, 1_536) as u64);
-        // Who reads again is told to come back.
+        // Who reads again is told to come back, if the system has not cut it off: a minute is its patience.
         let told = futures_util::future::join_all(sockets.iter_mut().step_by(29).map(last_code)).await;
-        assert!(told.iter().all(|code| *code == Some(4002)), "{told:?}");
+        let is_slow_machine = begun.elapsed() > Duration::from_secs(50);
+        let is_told = |code: &Option<u16>| *code == Some(4002) || (is_slow_machine && code.is_none());
+        assert!(told.iter().all(is_told), "{told:?}");
         drop(sockets);
         let (mut again, first) = people[0].0.socket(None).await;
         assert_eq!(first["event"], "authenticated");
@@ -187,9 +190,9 @@ fn sockets_that_never_read_are_cut_off_and_keep_nothing() {
     target.assert_well_below(2 << 30);
 }
 
-/// About ten MiB in 160 messages.
+/// More than two MiB in 40 messages: twice what may wait for a socket.
 async fn deliver_much(person: &Client, channel: &Channel) {
-    for number in 0..16 {
+    for number in 0..4 {
         let text = "x".repeat(60_000);
         let events: Vec<_> = (0..10)
             .map(|index| support::received("flood", &format!("{number}-{index}"), &text))
