@@ -203,7 +203,12 @@ async fn echo(bench: &Bench, report: &mut Report) -> Outcome {
                 socket.send("an echo").await?;
                 let back = Cell::new(false);
                 while !back.get() {
-                    socket.read(|_, payload| Ok(back.set(payload == b"an echo"))).await?;
+                    socket
+                        .read(|_, payload| {
+                            back.set(payload == b"an echo");
+                            Ok(())
+                        })
+                        .await?;
                 }
                 count.set(count.get() + 1);
             }
