@@ -16,6 +16,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod follower;
 mod history;
 mod p01_committed;
 mod p02_idempotency;
