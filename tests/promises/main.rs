@@ -22,6 +22,7 @@ mod scripted;
 
 mod crash;
 mod failpoints;
+mod follower;
 mod history;
 mod p01_committed;
 mod p02_idempotency;

@@ -60,7 +60,8 @@ impl Process {
 
     /// The process without an address when it ended, or did not listen for a minute.
     async fn try_start(database: &Database, variables: &[(&str, &str)]) -> Result<Self, Self> {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_messaging-hub"));
+        let built = env!("CARGO_BIN_EXE_messaging-hub");
+        let mut command = Command::new(std::env::var_os("HUB_TEST_BINARY").unwrap_or_else(|| built.into()));
         command
             .current_dir(database.folder())
             .stdout(Stdio::piped())

@@ -5,6 +5,7 @@
     clippy::panic,
     clippy::print_stdout,
     clippy::string_slice,
+    clippy::cast_precision_loss,
     reason = "a test fails by panicking and may print what it measured"
 )]
 
@@ -13,6 +14,7 @@ mod bed;
 mod chaos;
 mod chats;
 mod login;
+mod many;
 mod p14_half_open;
 mod p15_refused;
 mod p17_one_owner;
