@@ -367,3 +367,35 @@ proptest! {
         prop_assert_eq!(outcome(&own, 2), outcome(&with_deletion(outgoing()), 1));
     }
 }
+
+#[test]
+fn an_answer_in_the_same_second_comes_after_what_it_answers() {
+    let (store, account) = MemoryStore::with_account();
+    let at = |milliseconds| START + Duration::milliseconds(milliseconds);
+    let say = |id: &str, sent_at: time::OffsetDateTime, is_history: bool| {
+        let mut event = message_event("chat", id);
+        if let InboundKind::Message(message) = &mut event.kind {
+            message.sent_at = sent_at;
+            message.is_history = is_history;
+        }
+        let change = Change::Inbound {
+            account_id: account.id,
+            conversation: ExternalId::from("chat"),
+            events: vec![event],
+            link: None,
+        };
+        let user_id = account.user_id;
+        store.apply(&Append { user_id, change }).unwrap();
+        let of = |message: &&Message| message.external_id == Some(ExternalId::from(id));
+        store.rows(|rows| rows.workspace.messages.values().find(of).unwrap().sent_at)
+    };
+    assert_eq!(say("question", at(5_400), false), at(5_400));
+    assert!(say("answer", at(5_000), false) > at(5_400));
+    assert_eq!(say("older", at(4_000), false), at(4_000));
+    assert_eq!(
+        say("past", at(5_000), true),
+        at(5_000),
+        "what is fetched keeps its time"
+    );
+    assert_eq!(say("later", at(6_000), false), at(6_000));
+}

@@ -174,7 +174,8 @@ impl ApiError {
         }
     }
 
-    /// 503: something that the hub needs is away. Nothing was accepted.
+    /// 503: something that the hub needs is away. Nothing was accepted, unless the answer to a commit was lost: to be
+    /// repeated under the same key or id.
     pub fn unavailable() -> Self {
         Self {
             retryable: true,

@@ -225,7 +225,7 @@ fn receive(workspace: &mut Workspace, user_id: UserId, id: ConversationId, inbou
         },
         status_reason: None,
         reactions: Vec::new(),
-        sent_at: inbound.sent_at,
+        sent_at: placed_at(workspace, id, inbound),
         delivered_at: None,
         read_at: None,
         edited_at: None,
@@ -251,6 +251,23 @@ fn receive(workspace: &mut Workspace, user_id: UserId, id: ConversationId, inbou
     }
     unpark(workspace, user_id, id, &inbound.external_id);
     true
+}
+
+/// When the message was sent. Some platforms tell whole seconds: one that arrives in the second of the newest message
+/// comes after it, so that an answer does not stand above what it answers.
+fn placed_at(workspace: &Workspace, id: ConversationId, inbound: &InboundMessage) -> OffsetDateTime {
+    let newest = workspace.conversations.get(&id).and_then(|chat| chat.last_message_at);
+    match newest {
+        Some(newest)
+            if !inbound.is_history
+                && inbound.sent_at.nanosecond() == 0
+                && newest > inbound.sent_at
+                && newest.unix_timestamp() == inbound.sent_at.unix_timestamp() =>
+        {
+            newest + time::Duration::MICROSECOND
+        }
+        _ => inbound.sent_at,
+    }
 }
 
 /// True when the events it caused carry the conversation.
