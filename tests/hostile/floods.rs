@@ -61,6 +61,9 @@ impl Watch {
     }
 }
 
+/// Deliveries of ten messages to each person.
+const DELIVERIES: usize = 8;
+
 fn scaled(short: usize, long: usize) -> usize {
     if support::is_long() { long } else { short }
 }
@@ -176,11 +179,18 @@ fn sockets_that_never_read_are_cut_off_and_keep_nothing() {
                 .collect::<String>()
         );
         watch.assert_below(scaled(224, 1_536) as u64);
-        // Who reads again is told to come back, if the system has not cut it off: a minute is its patience.
-        let told = futures_util::future::join_all(sockets.iter_mut().step_by(29).map(last_code)).await;
-        let is_slow_machine = begun.elapsed() > Duration::from_secs(50);
-        let is_told = |code: &Option<u16>| *code == Some(4002) || (is_slow_machine && code.is_none());
-        assert!(told.iter().all(is_told), "{told:?}");
+        // Who reads again has all, or is told to come back, or was cut off by the system, whose patience is a minute.
+        let endings = futures_util::future::join_all(sockets.iter_mut().step_by(29).map(read_on)).await;
+        println!("{endings:?}");
+        let is_late = begun.elapsed() > Duration::from_secs(50);
+        assert!(
+            endings.iter().all(|ending| is_late || *ending != Ending::CutOff),
+            "{endings:?}"
+        );
+        assert!(
+            endings.iter().any(|ending| *ending != Ending::HasAll),
+            "the flood is too small to tell"
+        );
         drop(sockets);
         let (mut again, first) = people[0].0.socket(None).await;
         assert_eq!(first["event"], "authenticated");
@@ -190,9 +200,9 @@ fn sockets_that_never_read_are_cut_off_and_keep_nothing() {
     target.assert_well_below(2 << 30);
 }
 
-/// More than two MiB in 40 messages: twice what may wait for a socket.
+/// Almost five MiB in 80 messages: what the system keeps for a connection and what may wait for a socket do not hold it.
 async fn deliver_much(person: &Client, channel: &Channel) {
-    for number in 0..4 {
+    for number in 0..DELIVERIES {
         let text = "x".repeat(60_000);
         let events: Vec<_> = (0..10)
             .map(|index| support::received("flood", &format!("{number}-{index}"), &text))
@@ -204,13 +214,26 @@ async fn deliver_much(person: &Client, channel: &Channel) {
     }
 }
 
-async fn last_code(stream: &mut TcpStream) -> Option<u16> {
-    loop {
-        let (first, payload) = raw::next_frame(stream).await?;
+#[derive(Debug, PartialEq)]
+enum Ending {
+    HasAll,
+    ToldToComeBack,
+    CutOff,
+}
+
+async fn read_on(stream: &mut TcpStream) -> Ending {
+    let last = format!("\"{}-9\"", DELIVERIES - 1);
+    while let Some((first, payload)) = raw::next_frame(stream).await {
         if first == 0x88 {
-            return payload.get(..2).map(|code| u16::from_be_bytes([code[0], code[1]]));
+            let code = payload.get(..2).map(|code| u16::from_be_bytes([code[0], code[1]]));
+            assert_eq!(code, Some(4002));
+            return Ending::ToldToComeBack;
+        }
+        if String::from_utf8_lossy(&payload).contains(&last) {
+            return Ending::HasAll;
         }
     }
+    Ending::CutOff
 }
 
 /// Sends a GiB until the hub ends it; what it said, and how many MiB had been sent when it said it.
