@@ -214,10 +214,13 @@ impl Store {
         let ids: Vec<Uuid> = users.iter().map(|user| user.0).collect();
         let rows = self
             .query(
-                "SELECT q.question, a.platform, coalesce(sum(c.unread_count), 0)::bigint \
+                // Lateral, as everywhere where many ask at once: a join may be planned to walk the whole table.
+                "SELECT q.question, a.platform, coalesce(sum(c.unread), 0)::bigint \
                  FROM unnest($1::uuid[]) WITH ORDINALITY AS q(user_id, question) \
-                 JOIN connected_accounts a ON a.user_id = q.user_id AND a.is_active \
-                 LEFT JOIN conversations c ON c.account_id = a.id AND c.unread_count > 0 \
+                 CROSS JOIN LATERAL (SELECT n.id, n.platform FROM connected_accounts n \
+                     WHERE n.user_id = q.user_id AND n.is_active OFFSET 0) a \
+                 CROSS JOIN LATERAL (SELECT sum(n.unread_count) AS unread FROM conversations n \
+                     WHERE n.account_id = a.id AND n.unread_count > 0) c \
                  GROUP BY q.question, a.platform ORDER BY q.question, a.platform",
                 &[&ids],
             )

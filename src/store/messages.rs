@@ -110,11 +110,12 @@ fn reactions(row: &Row) -> Result<Vec<Reaction>, StoreError> {
         .collect())
 }
 
+/// The total names the conversation by the parameter: by its column it would be counted again for every row of the page.
 const PAGE: &str = concat!(
     "WITH page AS (SELECT m.* FROM messages m WHERE m.conversation_id = $2 \
          ORDER BY m.sent_at DESC, m.id DESC LIMIT $3 OFFSET $4) SELECT ",
     message_columns!(),
-    ", (SELECT count(*) FROM messages n WHERE n.conversation_id = c.id) \
+    ", (SELECT count(*) FROM messages n WHERE n.conversation_id = $2) \
      FROM conversations c LEFT JOIN page m ON true",
     join_reactions!(),
     "WHERE c.id = $2 AND c.user_id = $1 ORDER BY m.sent_at DESC, m.id DESC"
@@ -125,7 +126,7 @@ const PAGE_BEFORE: &str = concat!(
              (SELECT b.sent_at FROM messages b WHERE b.id = $5 AND b.conversation_id = $2), $5::uuid) \
          ORDER BY m.sent_at DESC, m.id DESC LIMIT $3 OFFSET $4) SELECT ",
     message_columns!(),
-    ", (SELECT count(*) FROM messages n WHERE n.conversation_id = c.id) \
+    ", (SELECT count(*) FROM messages n WHERE n.conversation_id = $2) \
      FROM conversations c LEFT JOIN page m ON true",
     join_reactions!(),
     "WHERE c.id = $2 AND c.user_id = $1 ORDER BY m.sent_at DESC, m.id DESC"

@@ -205,9 +205,10 @@ impl Store {
         let ids: Vec<Uuid> = sessions.iter().map(|session| session.0).collect();
         let rows = self
             .query(
-                "SELECT EXISTS (SELECT FROM refresh_tokens t WHERE t.session_id = q.id AND t.revoked_at IS NULL \
-                 AND t.replaced_at IS NULL AND t.expires_at > $2) \
-                 FROM unnest($1::uuid[]) WITH ORDINALITY AS q(id, question) ORDER BY q.question",
+                "SELECT t.is_live IS NOT NULL FROM unnest($1::uuid[]) WITH ORDINALITY AS q(id, question) \
+                 LEFT JOIN LATERAL (SELECT true AS is_live FROM refresh_tokens n WHERE n.session_id = q.id \
+                     AND n.revoked_at IS NULL AND n.replaced_at IS NULL AND n.expires_at > $2 LIMIT 1) t ON true \
+                 ORDER BY q.question",
                 &[&ids, &self.now()],
             )
             .await?;

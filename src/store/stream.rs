@@ -14,7 +14,7 @@ use crate::vault::Place;
 /// One statement, so bounds and events are of one moment, however many users are asked about.
 const READ: &str = "SELECT q.question, coalesce(u.last_seq, 0), coalesce(u.trimmed_seq, 0), e.seq, e.payload, e.created_at \
     FROM unnest($1::uuid[], $2::bigint[], $3::bigint[]) WITH ORDINALITY AS q(user_id, after, page, question) \
-    LEFT JOIN users u ON u.id = q.user_id \
+    LEFT JOIN LATERAL (SELECT n.last_seq, n.trimmed_seq FROM users n WHERE n.id = q.user_id LIMIT 1) u ON true \
     LEFT JOIN LATERAL (SELECT n.seq, n.payload, n.created_at FROM events n \
         WHERE n.user_id = q.user_id AND n.seq > q.after ORDER BY n.seq LIMIT q.page) e ON true \
     ORDER BY q.question, e.seq";

@@ -14,6 +14,8 @@ struct Place {
     /// One that may be changed: the conversation is another's.
     account: String,
     conversation: String,
+    /// The person's own.
+    message: String,
 }
 
 impl Place {
@@ -21,7 +23,9 @@ impl Place {
         let person = target.user().await;
         let channel = person.link(&Correspondent::start()).await;
         let conversation = person.receive(&channel, "chat", "message", "hello").await;
+        let sent = person.send(&conversation, "mine", None).await.expect(201);
         Self {
+            message: sent["message"]["id"].as_str().expect("an id").to_owned(),
             account: person.link(&Correspondent::start()).await.account_id,
             person,
             conversation,
@@ -32,6 +36,8 @@ impl Place {
         operation.path_with(|place| match place {
             "account_id" => self.account.clone(),
             "conversation_id" => self.conversation.clone(),
+            "id" | "message_id" => self.message.clone(),
+            "chat_id" => "chat".to_owned(),
             other => panic!("{}: teach this test what a {other} is", operation.name()),
         })
     }
@@ -49,7 +55,7 @@ impl Place {
             .await;
         answers::check(&operation.method, &operation.path, &answer)?;
         let shown: String = token.chars().take(60).collect();
-        let known = [200, 201, 202, 400, 401, 409, 413];
+        let known = [200, 201, 202, 400, 401, 404, 409, 413, 503];
         if !known.contains(&answer.status.as_u16()) {
             return Err(format!("{}: {field} = {shown}: {answer:?}", operation.name()));
         }

@@ -29,6 +29,8 @@ struct Owner {
     conversation: String,
     message: String,
     failed: String,
+    /// The first file of a message, if it had one.
+    file: String,
 }
 
 impl Owner {
@@ -39,9 +41,11 @@ impl Owner {
         peer.reply("chat", [Reply::Refuse(400, None)]);
         let failed = client.send(&conversation, "fails", None).await.expect(502);
         let page = client.get(&format!("/api/messages/{conversation}")).await.expect(200);
+        let message = page["messages"][1]["id"].as_str().unwrap();
         Self {
+            file: format!("{message}.0"),
             failed: failed["messageId"].as_str().unwrap().to_owned(),
-            message: page["messages"][1]["id"].as_str().unwrap().to_owned(),
+            message: message.to_owned(),
             account: channel.account_id,
             conversation,
             client,
@@ -54,6 +58,10 @@ impl Owner {
             "account_id" => vec![&self.account],
             "conversation_id" => vec![&self.conversation],
             "message_id" => vec![&self.message, &self.failed],
+            // Of a conversation, or of a message.
+            "id" => vec![&self.conversation, &self.message, &self.failed],
+            "attachment_id" => vec![&self.file],
+            "chat_id" | "attempt" => vec![&self.conversation],
             "before" => vec![&self.message],
             other => panic!("{}: teach this test what a {other} is", operation.name()),
         }

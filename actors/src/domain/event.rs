@@ -20,9 +20,10 @@ pub struct Event {
     pub at: OffsetDateTime,
 }
 
-/// What changed. Each variant carries what a client needs to follow without asking again.
+/// What changed. Each variant carries what a client needs to follow without asking again. Stored as JSON under the
+/// variant's name: with a tag inside, each read would take the whole event apart twice.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "type", rename_all = "snake_case")]
+#[serde(rename_all = "snake_case")]
 pub enum EventKind {
     /// A message came in, or an own message was sent from another device.
     MessageReceived {

@@ -38,8 +38,8 @@ const PAGE_PAUSE: Duration = Duration::from_millis(20);
 const IDLE: Duration = Duration::from_secs(60);
 /// How often a session makes sure that it has not fallen behind.
 const POSITION_CHECK: Duration = Duration::from_secs(30);
-/// Counters that change in a burst are sent once.
-const UNREAD_PAUSE: Duration = Duration::from_millis(50);
+/// Counters that change in a burst are sent once, so that a busy stream is not doubled by them.
+const UNREAD_PAUSE: Duration = Duration::from_millis(250);
 
 /// A socket's number within its session.
 pub type SocketNumber = u64;
