@@ -76,12 +76,13 @@ fn bearer(headers: &HeaderMap) -> Result<Option<&str>, ApiError> {
     if values.next().is_some() {
         return Err(malformed());
     }
-    let text = value.to_str().map_err(|_| malformed())?;
-    let mut parts = text.split_ascii_whitespace();
-    match (parts.next(), parts.next(), parts.next()) {
-        (Some(scheme), Some(token), None) if scheme.eq_ignore_ascii_case("bearer") => Ok(Some(token)),
-        _ => Err(malformed()),
+    let text = std::str::from_utf8(value.as_bytes()).map_err(|_| malformed())?;
+    let (scheme, token) = text.trim_ascii().split_once([' ', '\t']).ok_or_else(malformed)?;
+    let token = token.trim_ascii_start();
+    if !scheme.eq_ignore_ascii_case("bearer") || token.contains([' ', '\t']) {
+        return Err(malformed());
     }
+    Ok(Some(token))
 }
 
 /// The answer when a session was revoked or is over, although its access token is still young.

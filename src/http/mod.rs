@@ -33,7 +33,6 @@ use actix_web::{App, Error, HttpRequest, HttpResponse, web};
 use hub_actors::Clock;
 use hub_actors::tree::Tree;
 use metrics_exporter_prometheus::PrometheusHandle;
-use tracing_actix_web::TracingLogger;
 
 pub use error::{ApiError, path_id};
 pub use identity::{AdminIdentity, Identity, SessionCache};
@@ -92,9 +91,7 @@ pub fn application(
         .wrap(from_fn(usage::observe))
         .wrap(from_fn(shape::render_errors))
         .wrap(security::cors(&state.settings.server))
-        .wrap(from_fn(security::headers))
-        .wrap(TracingLogger::<security::RequestSpan>::new())
-        .wrap(from_fn(security::request_id))
+        .wrap(from_fn(security::guard))
         .app_data(web::Data::new(security::Policy::new(&state.settings.server)))
         .app_data(state)
 }

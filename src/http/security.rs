@@ -8,10 +8,9 @@ use actix_web::dev::{RequestHead, ServiceRequest, ServiceResponse};
 use actix_web::http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use actix_web::http::{Method, StatusCode};
 use actix_web::middleware::Next;
-use actix_web::{Error, HttpMessage, HttpResponse, web};
-use tracing::Span;
+use actix_web::{Error, HttpResponse, web};
 use tracing::field::{Empty, display};
-use tracing_actix_web::RootSpanBuilder;
+use tracing::{Instrument, Span};
 use url::Url;
 use uuid::Uuid;
 
@@ -26,32 +25,6 @@ const MAX_REQUEST_ID: usize = 64;
 /// Seconds for which a browser remembers the answer to a preflight.
 const PREFLIGHT_SECONDS: usize = 3600;
 
-/// The name under which a request appears in the log and in its answer.
-#[derive(Clone, Debug)]
-pub struct RequestId(pub String);
-
-/// Middleware: gives each request an id, takes over a sane one from the sender, and echoes it.
-///
-/// # Errors
-/// Those of what is inside.
-pub async fn request_id<Body: MessageBody>(
-    request: ServiceRequest,
-    next: Next<Body>,
-) -> Result<ServiceResponse<Body>, Error> {
-    let id = request
-        .headers()
-        .get(REQUEST_ID)
-        .and_then(sane_request_id)
-        .unwrap_or_else(|| Uuid::new_v4().to_string());
-    let value = HeaderValue::try_from(id.as_str());
-    request.extensions_mut().insert(RequestId(id));
-    let mut response = next.call(request).await?;
-    if let Ok(value) = value {
-        response.headers_mut().insert(REQUEST_ID, value);
-    }
-    Ok(response)
-}
-
 fn sane_request_id(value: &HeaderValue) -> Option<String> {
     let text = value.to_str().ok()?;
     let is_sane = (1..=MAX_REQUEST_ID).contains(&text.len())
@@ -59,38 +32,6 @@ fn sane_request_id(value: &HeaderValue) -> Option<String> {
             .bytes()
             .all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte));
     is_sane.then(|| text.to_owned())
-}
-
-/// The span around each request. It holds the path without its query: the query may carry a token.
-pub struct RequestSpan;
-
-impl RootSpanBuilder for RequestSpan {
-    fn on_request_start(request: &ServiceRequest) -> Span {
-        let span = tracing::info_span!(
-            "request",
-            request_id = Empty,
-            method = %request.method(),
-            path = request.path(),
-            user_id = Empty,
-            status = Empty,
-        );
-        if let Some(RequestId(id)) = request.extensions().get::<RequestId>() {
-            span.record("request_id", id.as_str());
-        }
-        span
-    }
-
-    fn on_request_end<Body: MessageBody>(span: Span, outcome: &Result<ServiceResponse<Body>, Error>) {
-        let status = match outcome {
-            Ok(response) => response.status(),
-            Err(error) => error.as_response_error().status_code(),
-        };
-        span.record("status", status.as_u16());
-        span.in_scope(|| match status {
-            status if status.is_server_error() => tracing::warn!("answered"),
-            _ => tracing::debug!("answered"),
-        });
-    }
 }
 
 /// Who may call the API from a page of another origin.
@@ -162,17 +103,21 @@ impl Policy {
     }
 }
 
-/// Middleware: sends plain HTTP to HTTPS where the settings want it, and adds the security headers to every answer.
+/// Middleware, the outermost: gives each request an id (a sane one of the sender's is taken over) and a span in the log,
+/// sends plain HTTP to HTTPS where the settings want it, and adds the id and the security headers to every answer. The
+/// span holds the path without its query: the query may carry a token.
 ///
 /// # Errors
 /// Those of what is inside.
-pub async fn headers<Body: MessageBody + 'static>(
+pub async fn guard<Body: MessageBody + 'static>(
     state: web::Data<AppState>,
     policy: web::Data<Policy>,
     request: ServiceRequest,
     next: Next<Body>,
 ) -> Result<ServiceResponse<EitherBody<Body>>, Error> {
     let settings = &state.settings.server;
+    let id = request.headers().get(REQUEST_ID).and_then(sane_request_id);
+    let id = id.unwrap_or_else(|| Uuid::new_v4().to_string());
     let scheme = forwarded_scheme(request.head(), &settings.trusted_proxies);
     let mut response = if settings.https_redirect
         && scheme == Some(Scheme::Http)
@@ -180,7 +125,24 @@ pub async fn headers<Body: MessageBody + 'static>(
     {
         request.into_response(to_https(&target)).map_into_right_body()
     } else {
-        next.call(request).await?.map_into_left_body()
+        let span = tracing::info_span!(
+            "request",
+            request_id = id.as_str(),
+            method = request.method().as_str(),
+            path = request.path(),
+            user_id = Empty,
+        );
+        let outcome = next.call(request).instrument(span.clone()).await;
+        let status = match &outcome {
+            Ok(response) => response.status(),
+            Err(error) => error.as_response_error().status_code(),
+        };
+        if status.is_server_error() {
+            span.in_scope(|| tracing::warn!(status = status.as_u16(), "answered"));
+        } else {
+            span.in_scope(|| tracing::debug!(status = status.as_u16(), "answered"));
+        }
+        outcome?.map_into_left_body()
     };
     let headers = response.headers_mut();
     for (name, value) in [
@@ -197,6 +159,9 @@ pub async fn headers<Body: MessageBody + 'static>(
             header::STRICT_TRANSPORT_SECURITY,
             HeaderValue::from_static("max-age=31536000; includeSubDomains; preload"),
         );
+    }
+    if let Ok(id) = HeaderValue::try_from(id) {
+        headers.insert(REQUEST_ID, id);
     }
     Ok(response)
 }

@@ -83,11 +83,14 @@ pub(super) async fn send(
     let preference = Preference::of(request.headers());
     let key = idempotency_key(request.headers())?;
     let wanted = SendRequest::from_json(&body).map_err(|errors| ApiError::invalid_fields(errors.0))?;
-    let fingerprint = wanted.fingerprint(conversation_id);
-    if let Some(key) = &key
-        && let Some(saved) = state.store.answer(user_id, key).await?
+    let idempotency = key.map(|key| Idempotency {
+        key,
+        fingerprint: wanted.fingerprint(conversation_id),
+    });
+    if let Some(known) = &idempotency
+        && let Some(saved) = state.store.answer(user_id, &known.key).await?
     {
-        return SavedAnswer::parse(&saved)?.replay(fingerprint, preference);
+        return SavedAnswer::parse(&saved)?.replay(known.fingerprint, preference);
     }
     let now = state.clock.now();
     let reply_to = match &wanted.reply_to {
@@ -103,12 +106,12 @@ pub(super) async fn send(
         media_url: wanted.media_url,
         reply_to,
         client_id: wanted.client_id,
-        idempotency: key.clone().map(|key| Idempotency { key, fingerprint }),
+        idempotency: idempotency.clone(),
     };
     let patience = preference.patience(&state.settings.outbox);
     let answer = state.tree.send(user_id, new, patience).await?;
     let reply = Reply::of(&answer.message, StatusCode::CREATED);
-    let Some(key) = key else {
+    let Some(Idempotency { key, fingerprint }) = idempotency else {
         return Ok(reply.response(preference, false));
     };
     // Whoever saves first decides what everyone with this key is answered. When it cannot be saved, the request fails

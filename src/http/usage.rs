@@ -1,124 +1,116 @@
-//! What is counted about requests: numbers for `/metrics`, and the log of API use, written in batches.
+//! What is counted about requests: numbers for `/metrics`, and the log of API use.
 //!
-//! The log is statistics, not an audit: when the database cannot take it fast enough, rows are dropped, counted and warned of,
-//! rather than slowing requests or filling memory.
+//! The log is statistics, not an audit: requests that are alike are counted together for some seconds and become one
+//! row, and when too many kinds wait, further ones are dropped, counted and warned of, rather than filling memory.
 
+use std::collections::HashMap;
 use std::future::Future;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use actix_web::body::MessageBody;
 use actix_web::dev::{ServiceRequest, ServiceResponse};
 use actix_web::middleware::Next;
 use actix_web::{Error, HttpMessage, web};
+use futures_util::future::BoxFuture;
 use hub_actors::clock::instant;
 use hub_actors::ports::StoreError;
-use tokio::sync::{mpsc, oneshot};
+use time::OffsetDateTime;
 
 use super::AppState;
 use super::identity::CheckedClaims;
-use crate::store::{Store, UsageRecord};
+use crate::store::{Store, UsageKind, UsageRecord};
 
-/// Rows that may wait.
+/// Kinds of requests that may wait.
 const CAPACITY: usize = 4_096;
 /// Rows written with one statement.
 const BATCH: usize = 500;
-/// Longest time that a row waits for others.
-const PATIENCE: Duration = Duration::from_secs(1);
+/// How long requests are counted together.
+const PERIOD: Duration = Duration::from_secs(10);
 /// Longest stored route, as long as the column.
 const MAX_ENDPOINT: usize = 255;
 
-enum Command {
-    Row(UsageRecord),
-    Flush(oneshot::Sender<()>),
+type Writer = Box<dyn Fn(Vec<UsageRecord>) -> BoxFuture<'static, Result<(), StoreError>> + Send + Sync>;
+
+/// Counts for the log of API use. Cheap to clone; never waits.
+#[derive(Clone)]
+pub struct UsageLog {
+    shared: Arc<Shared>,
 }
 
-/// Takes rows for the log of API use. Cheap to clone; never waits.
-#[derive(Clone, Debug)]
-pub struct UsageLog {
-    sender: mpsc::Sender<Command>,
+struct Shared {
+    waiting: Mutex<HashMap<UsageKind, (i32, OffsetDateTime)>>,
+    capacity: usize,
+    write: Writer,
 }
 
 impl UsageLog {
-    /// Starts the writer. It ends when the last clone of the log is dropped. Must be called inside a tokio runtime.
+    /// Starts the log, which writes by itself as long as a clone of it lives. Must be called inside a tokio runtime.
     pub fn start(store: Store) -> Self {
-        Self::with_writer(CAPACITY, move |rows| {
+        let log = Self::with_writer(CAPACITY, move |rows| {
             let store = store.clone();
             async move { store.record_usage(rows).await }
-        })
+        });
+        let weak = Arc::downgrade(&log.shared);
+        tokio::spawn(async move {
+            loop {
+                tokio::time::sleep(PERIOD).await;
+                let Some(shared) = weak.upgrade() else { break };
+                Self { shared }.flush().await;
+            }
+        });
+        log
     }
 
-    fn with_writer<Writing>(capacity: usize, write: impl Fn(Vec<UsageRecord>) -> Writing + Send + 'static) -> Self
+    fn with_writer<Writing>(
+        capacity: usize,
+        write: impl Fn(Vec<UsageRecord>) -> Writing + Send + Sync + 'static,
+    ) -> Self
     where
         Writing: Future<Output = Result<(), StoreError>> + Send + 'static,
     {
-        let (sender, receiver) = mpsc::channel(capacity);
-        tokio::spawn(run(receiver, write));
-        Self { sender }
+        Self {
+            shared: Arc::new(Shared {
+                waiting: Mutex::default(),
+                capacity,
+                write: Box::new(move |rows| Box::pin(write(rows))),
+            }),
+        }
     }
 
-    /// Hands a row over; drops it when too many wait.
-    pub fn record(&self, row: UsageRecord) {
-        if self.sender.try_send(Command::Row(row)).is_err() {
+    /// Counts one request.
+    pub fn record(&self, kind: UsageKind, at: OffsetDateTime) {
+        let mut waiting = self.shared.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((requests, _)) = waiting.get_mut(&kind) {
+            *requests = requests.saturating_add(1);
+        } else if waiting.len() < self.shared.capacity {
+            waiting.insert(kind, (1, at));
+        } else {
+            drop(waiting);
             count_dropped(1);
         }
     }
 
-    /// Waits until all rows handed over before are written or dropped. For the hub's stop.
+    /// Writes what waits.
     pub async fn flush(&self) {
-        let (done, written) = oneshot::channel();
-        if self.sender.send(Command::Flush(done)).await.is_ok() {
-            // An error means that the writer is gone, and with it the rows.
-            let _ = written.await;
-        }
-    }
-}
-
-fn count_dropped(rows: u64) {
-    metrics::counter!("hub_usage_rows_dropped_total").increment(rows);
-    tracing::warn!(rows, "rows of the usage log were dropped");
-}
-
-async fn run<Writing>(mut receiver: mpsc::Receiver<Command>, write: impl Fn(Vec<UsageRecord>) -> Writing)
-where
-    Writing: Future<Output = Result<(), StoreError>>,
-{
-    let mut rows = Vec::with_capacity(BATCH);
-    let mut waiting = Vec::new();
-    let mut is_open = true;
-    while is_open {
-        match receiver.recv().await {
-            None => break,
-            Some(Command::Flush(done)) => waiting.push(done),
-            Some(Command::Row(row)) => rows.push(row),
-        }
-        let deadline = tokio::time::sleep(PATIENCE);
-        tokio::pin!(deadline);
-        while rows.len() < BATCH && waiting.is_empty() {
-            tokio::select! {
-                () = &mut deadline => break,
-                command = receiver.recv() => match command {
-                    Some(Command::Row(row)) => rows.push(row),
-                    Some(Command::Flush(done)) => waiting.push(done),
-                    None => {
-                        is_open = false;
-                        break;
-                    }
-                },
+        let waiting = std::mem::take(&mut *self.shared.waiting.lock().unwrap_or_else(PoisonError::into_inner));
+        let rows: Vec<UsageRecord> = waiting
+            .into_iter()
+            .map(|(kind, (requests, at))| UsageRecord { kind, requests, at })
+            .collect();
+        for batch in rows.chunks(BATCH) {
+            if let Err(error) = (self.shared.write)(batch.to_vec()).await {
+                tracing::warn!(%error, "the usage log could not be written");
+                count_dropped(batch.len());
             }
         }
-        let batch = std::mem::replace(&mut rows, Vec::with_capacity(BATCH));
-        let count = batch.len();
-        if count > 0
-            && let Err(error) = write(batch).await
-        {
-            tracing::warn!(%error, "the usage log could not be written");
-            count_dropped(u64::try_from(count).unwrap_or(u64::MAX));
-        }
-        for done in waiting.drain(..) {
-            // Whoever asked may have stopped waiting.
-            let _ = done.send(());
-        }
     }
+}
+
+fn count_dropped(rows: usize) {
+    let rows = u64::try_from(rows).unwrap_or(u64::MAX);
+    metrics::counter!("hub_usage_rows_dropped_total").increment(rows);
+    tracing::warn!(rows, "rows of the usage log were dropped");
 }
 
 /// Middleware: measures each request, and hands a row to the log for each request of a signed-in person.
@@ -149,7 +141,7 @@ pub async fn observe<Body: MessageBody>(
             .get::<CheckedClaims>()
             .map(|CheckedClaims(claims)| claims.sub);
         if user_id.is_some() {
-            state.usage.record(UsageRecord {
+            let kind = UsageKind {
                 user_id,
                 account_id: request
                     .match_info()
@@ -159,8 +151,8 @@ pub async fn observe<Body: MessageBody>(
                 endpoint: shortened(route),
                 method: method.to_owned(),
                 status: i16::try_from(status).unwrap_or_default(),
-                at: state.clock.now(),
-            });
+            };
+            state.usage.record(kind, state.clock.now());
         }
     }
     outcome
@@ -201,62 +193,63 @@ fn shortened(mut route: String) -> String {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::{Arc, Mutex};
-
-    use time::OffsetDateTime;
-
     use super::*;
 
-    fn row(status: i16) -> UsageRecord {
-        UsageRecord {
+    fn kind(status: i16) -> UsageKind {
+        UsageKind {
             user_id: None,
             account_id: None,
             platform: None,
             endpoint: "/api/messages".to_owned(),
             method: "GET".to_owned(),
             status,
-            at: OffsetDateTime::UNIX_EPOCH,
         }
+    }
+
+    /// A log that can hold so many kinds, and what it has written: the numbers of requests, batch by batch.
+    fn log(capacity: usize) -> (UsageLog, Arc<Mutex<Vec<Vec<i32>>>>) {
+        let written = Arc::new(Mutex::new(Vec::new()));
+        let seen = Arc::clone(&written);
+        let log = UsageLog::with_writer(capacity, move |rows| {
+            let requests = rows.iter().map(|row| row.requests).collect();
+            seen.lock().unwrap().push(requests);
+            async { Ok(()) }
+        });
+        (log, written)
+    }
+
+    #[tokio::test]
+    async fn requests_that_are_alike_become_one_row() {
+        let (log, written) = log(CAPACITY);
+        for _ in 0..1_200 {
+            log.record(kind(200), OffsetDateTime::UNIX_EPOCH);
+        }
+        log.flush().await;
+        log.record(kind(200), OffsetDateTime::UNIX_EPOCH);
+        log.flush().await;
+        log.flush().await;
+        assert_eq!(*written.lock().unwrap(), [[1_200], [1]]);
     }
 
     #[tokio::test]
     async fn rows_are_written_in_batches() {
-        let batches = Arc::new(Mutex::new(Vec::new()));
-        let seen = Arc::clone(&batches);
-        let log = UsageLog::with_writer(CAPACITY, move |rows| {
-            seen.lock().unwrap().push(rows.len());
-            async { Ok(()) }
-        });
-        for _ in 0..1_200 {
-            log.record(row(200));
+        let (log, written) = log(CAPACITY);
+        for status in 0..1_200 {
+            log.record(kind(status), OffsetDateTime::UNIX_EPOCH);
         }
         log.flush().await;
-        let batches = batches.lock().unwrap().clone();
+        let batches: Vec<usize> = written.lock().unwrap().iter().map(Vec::len).collect();
         assert_eq!(batches, [500, 500, 200]);
     }
 
     #[tokio::test]
-    async fn a_full_queue_drops_rows_instead_of_waiting() {
-        let (release, released) = oneshot::channel::<()>();
-        let released = Mutex::new(Some(released));
-        let written = Arc::new(Mutex::new(0));
-        let count = Arc::clone(&written);
-        let log = UsageLog::with_writer(10, move |rows| {
-            let released = released.lock().unwrap().take();
-            *count.lock().unwrap() += rows.len();
-            async move {
-                if let Some(released) = released {
-                    let _ = released.await;
-                }
-                Ok(())
-            }
-        });
-        for _ in 0..100 {
-            log.record(row(200));
+    async fn a_full_log_drops_new_kinds_and_still_counts_the_others() {
+        let (log, written) = log(10);
+        for status in (0..100).chain(0..100) {
+            log.record(kind(status), OffsetDateTime::UNIX_EPOCH);
         }
-        release.send(()).unwrap();
         log.flush().await;
-        assert_eq!(*written.lock().unwrap(), 10);
+        assert_eq!(*written.lock().unwrap(), [[2; 10]]);
     }
 
     #[tokio::test]
@@ -268,7 +261,7 @@ mod tests {
             async { Err(StoreError::Unavailable("away".to_owned())) }
         });
         for _ in 0..2 {
-            log.record(row(200));
+            log.record(kind(200), OffsetDateTime::UNIX_EPOCH);
             log.flush().await;
         }
         assert_eq!(*calls.lock().unwrap(), 2);

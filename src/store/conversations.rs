@@ -4,9 +4,13 @@ use hub_actors::domain::Conversation;
 use hub_actors::ports::{ConversationHead, StoreError};
 use hub_actors::{AccountId, ConversationId, ExternalId, PlatformId, UserId};
 use tokio_postgres::Row;
+use uuid::Uuid;
 
 use super::Store;
 use super::errors::read;
+
+/// Unread messages, platform by platform.
+pub(super) type UnreadByPlatform = Vec<(PlatformId, i64)>;
 
 /// Which conversations are wanted.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -105,7 +109,7 @@ impl Store {
         };
         for row in &rows {
             (page.unread, page.read) = (read(row, 12)?, read(row, 13)?);
-            if read::<Option<uuid::Uuid>>(row, 0)?.is_some() {
+            if read::<Option<Uuid>>(row, 0)?.is_some() {
                 page.conversations.push(conversation(row)?);
             }
         }
@@ -154,17 +158,30 @@ impl Store {
     }
 
     /// Unread messages of each platform of the user's active accounts, zeros included.
-    pub(super) async fn unread_by_platform(&self, user_id: UserId) -> Result<Vec<(PlatformId, i64)>, StoreError> {
+    pub(super) async fn unread_by_platform(&self, user_id: UserId) -> Result<UnreadByPlatform, StoreError> {
+        self.inner.unread_asked.ask(user_id).await
+    }
+
+    /// The same for several users, in their order.
+    pub(super) async fn unread_of_users(self, users: Vec<UserId>) -> Result<Vec<UnreadByPlatform>, StoreError> {
+        let ids: Vec<Uuid> = users.iter().map(|user| user.0).collect();
         let rows = self
             .query(
-                "SELECT a.platform, coalesce(sum(c.unread_count), 0)::bigint FROM connected_accounts a \
+                "SELECT q.question, a.platform, coalesce(sum(c.unread_count), 0)::bigint \
+                 FROM unnest($1::uuid[]) WITH ORDINALITY AS q(user_id, question) \
+                 JOIN connected_accounts a ON a.user_id = q.user_id AND a.is_active \
                  LEFT JOIN conversations c ON c.account_id = a.id AND c.unread_count > 0 \
-                 WHERE a.user_id = $1 AND a.is_active GROUP BY a.platform ORDER BY a.platform",
-                &[&user_id.0],
+                 GROUP BY q.question, a.platform ORDER BY q.question, a.platform",
+                &[&ids],
             )
             .await?;
-        rows.iter()
-            .map(|row| Ok((PlatformId::from(read::<&str>(row, 0)?), read(row, 1)?)))
-            .collect()
+        let mut counts: Vec<UnreadByPlatform> = users.iter().map(|_| Vec::new()).collect();
+        for row in &rows {
+            let question = usize::try_from(read::<i64>(row, 0)?).unwrap_or(0).wrapping_sub(1);
+            if let Some(counts) = counts.get_mut(question) {
+                counts.push((PlatformId::from(read::<&str>(row, 1)?), read(row, 2)?));
+            }
+        }
+        Ok(counts)
     }
 }

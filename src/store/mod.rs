@@ -26,15 +26,17 @@ mod retention;
 mod sealing;
 mod sessions;
 mod stream;
+mod together;
 mod usage;
 mod users;
 mod vault_keys;
 
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use hub_actors::Clock;
+use futures_util::future::BoxFuture;
 use hub_actors::ports::StoreError;
+use hub_actors::{Clock, SessionId, UserId};
 use tokio_postgres::Row;
 use tokio_postgres::types::ToSql;
 
@@ -43,14 +45,19 @@ pub use conversations::{ConversationFilter, ConversationPage};
 pub use inspect::{Inspection, is_in_use};
 pub use messages::{MessagePage, MessageRange};
 pub use sessions::{NewRefreshToken, Rotation};
-pub use usage::UsageRecord;
+pub use usage::{UsageKind, UsageRecord};
 pub use users::User;
 
 use crate::settings::{DatabaseSettings, RetentionSettings};
 use crate::vault::{MasterKey, Vault};
+use conversations::UnreadByPlatform;
 use database::Database;
 use pool::{Lent, Pool};
 use reseal::Progress;
+use together::Together;
+
+/// When thousands of sockets come back at once, so long after one statement the next one asks what each of them asks.
+const CROWD_PAUSE: Duration = Duration::from_millis(25);
 
 /// The database. Cheap to clone; the last clone to go closes the connections.
 #[derive(Clone)]
@@ -67,6 +74,9 @@ struct Inner {
     retention: RetentionSettings,
     epoch: String,
     progress: tokio::sync::Mutex<Progress>,
+    sessions_asked: Together<SessionId, bool>,
+    unread_asked: Together<UserId, UnreadByPlatform>,
+    users_asked: Together<UserId, Option<User>>,
     // Last: it drives what stands above while that is dropped.
     _runtime: StoreRuntime,
 }
@@ -99,6 +109,23 @@ impl Drop for StoreRuntime {
         if let Some(runtime) = self.0.take() {
             runtime.shutdown_background();
         }
+    }
+}
+
+/// Asks a store that may be gone by then.
+fn asking<Q, A, Asking>(
+    inner: &Weak<Inner>,
+    ask: fn(Store, Vec<Q>) -> Asking,
+) -> impl Fn(Vec<Q>) -> BoxFuture<'static, Result<Vec<A>, StoreError>> + Send + 'static
+where
+    Q: Send + 'static,
+    A: 'static,
+    Asking: Future<Output = Result<Vec<A>, StoreError>> + Send + 'static,
+{
+    let inner = Weak::clone(inner);
+    move |questions| match inner.upgrade() {
+        Some(inner) => Box::pin(ask(Store { inner }, questions)),
+        None => Box::pin(async { Err(errors::unavailable("the store is closed")) }),
     }
 }
 
@@ -139,19 +166,22 @@ impl Store {
         let patience = Duration::from_secs(settings.connect_timeout_seconds.max(1));
         let pool = Pool::new(Arc::clone(&database), size, patience, runtime.handle()?);
         let epoch = migrations::migrate(&mut *pool.get().await?, &clock).await?;
-        let store = Self {
-            inner: Arc::new(Inner {
-                pool,
-                database,
-                vault,
-                master,
-                clock,
-                retention: retention.clone(),
-                epoch,
-                progress: tokio::sync::Mutex::default(),
-                _runtime: runtime,
-            }),
-        };
+        let handle = runtime.handle()?;
+        let inner = Arc::new_cyclic(|inner: &Weak<Inner>| Inner {
+            pool,
+            database,
+            vault,
+            master,
+            clock,
+            retention: retention.clone(),
+            epoch,
+            progress: tokio::sync::Mutex::default(),
+            sessions_asked: Together::start(&handle, CROWD_PAUSE, asking(inner, Self::sessions_are_live)),
+            unread_asked: Together::start(&handle, CROWD_PAUSE, asking(inner, Self::unread_of_users)),
+            users_asked: Together::start(&handle, Duration::ZERO, asking(inner, Self::users)),
+            _runtime: runtime,
+        });
+        let store = Self { inner };
         store.load_vault_keys().await?;
         Ok(store)
     }

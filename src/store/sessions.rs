@@ -197,13 +197,20 @@ impl Store {
     /// # Errors
     /// [`StoreError`].
     pub async fn session_is_live(&self, session_id: SessionId) -> Result<bool, StoreError> {
-        let row = self
-            .query_one(
-                "SELECT EXISTS (SELECT FROM refresh_tokens WHERE session_id = $1 AND revoked_at IS NULL \
-                 AND replaced_at IS NULL AND expires_at > $2)",
-                &[&session_id.0, &self.now()],
+        self.inner.sessions_asked.ask(session_id).await
+    }
+
+    /// The same for several sessions, in their order.
+    pub(super) async fn sessions_are_live(self, sessions: Vec<SessionId>) -> Result<Vec<bool>, StoreError> {
+        let ids: Vec<Uuid> = sessions.iter().map(|session| session.0).collect();
+        let rows = self
+            .query(
+                "SELECT EXISTS (SELECT FROM refresh_tokens t WHERE t.session_id = q.id AND t.revoked_at IS NULL \
+                 AND t.replaced_at IS NULL AND t.expires_at > $2) \
+                 FROM unnest($1::uuid[]) WITH ORDINALITY AS q(id, question) ORDER BY q.question",
+                &[&ids, &self.now()],
             )
             .await?;
-        row.map_or(Ok(false), |row| read(&row, 0))
+        rows.iter().map(|row| read(row, 0)).collect()
     }
 }

@@ -7,9 +7,9 @@ use uuid::Uuid;
 
 use super::Store;
 
-/// One answered request.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct UsageRecord {
+/// What makes requests alike.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct UsageKind {
     /// Who asked; none without a sign-in.
     pub user_id: Option<UserId>,
     /// The account that it was about.
@@ -22,7 +22,16 @@ pub struct UsageRecord {
     pub method: String,
     /// The HTTP status.
     pub status: i16,
-    /// When it was answered.
+}
+
+/// Answered requests that are alike.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UsageRecord {
+    /// What they have in common.
+    pub kind: UsageKind,
+    /// How many there were.
+    pub requests: i32,
+    /// When the first of them was answered.
     pub at: OffsetDateTime,
 }
 
@@ -35,18 +44,27 @@ impl Store {
         if records.is_empty() {
             return Ok(());
         }
-        let users: Vec<Option<Uuid>> = records.iter().map(|record| record.user_id.map(|id| id.0)).collect();
-        let accounts: Vec<Option<Uuid>> = records.iter().map(|record| record.account_id.map(|id| id.0)).collect();
-        let platforms: Vec<Option<&str>> = records.iter().map(|record| record.platform.as_deref()).collect();
-        let endpoints: Vec<&str> = records.iter().map(|record| record.endpoint.as_str()).collect();
-        let methods: Vec<&str> = records.iter().map(|record| record.method.as_str()).collect();
-        let statuses: Vec<i16> = records.iter().map(|record| record.status).collect();
+        let users: Vec<Option<Uuid>> = records
+            .iter()
+            .map(|record| record.kind.user_id.map(|id| id.0))
+            .collect();
+        let accounts: Vec<Option<Uuid>> = records
+            .iter()
+            .map(|record| record.kind.account_id.map(|id| id.0))
+            .collect();
+        let platforms: Vec<Option<&str>> = records.iter().map(|record| record.kind.platform.as_deref()).collect();
+        let endpoints: Vec<&str> = records.iter().map(|record| record.kind.endpoint.as_str()).collect();
+        let methods: Vec<&str> = records.iter().map(|record| record.kind.method.as_str()).collect();
+        let statuses: Vec<i16> = records.iter().map(|record| record.kind.status).collect();
+        let requests: Vec<i32> = records.iter().map(|record| record.requests).collect();
         let times: Vec<OffsetDateTime> = records.iter().map(|record| record.at).collect();
         self.execute(
-            "INSERT INTO api_usage_logs (user_id, account_id, platform, endpoint, method, status, created_at) \
+            "INSERT INTO api_usage_logs (user_id, account_id, platform, endpoint, method, status, request_count, created_at) \
              SELECT * FROM unnest($1::uuid[], $2::uuid[], $3::text[], $4::text[], $5::text[], $6::smallint[], \
-             $7::timestamptz[])",
-            &[&users, &accounts, &platforms, &endpoints, &methods, &statuses, &times],
+             $7::integer[], $8::timestamptz[])",
+            &[
+                &users, &accounts, &platforms, &endpoints, &methods, &statuses, &requests, &times,
+            ],
         )
         .await?;
         Ok(())

@@ -1,9 +1,12 @@
 //! The people who use the hub.
 
+use std::collections::HashMap;
+
 use hub_actors::UserId;
 use hub_actors::ports::StoreError;
 use time::OffsetDateTime;
 use tokio_postgres::Row;
+use uuid::Uuid;
 
 use super::Store;
 use super::errors::read;
@@ -66,12 +69,22 @@ impl Store {
     /// # Errors
     /// [`StoreError`].
     pub async fn user(&self, id: UserId) -> Result<Option<User>, StoreError> {
-        let row = self
-            .query_one(
-                "SELECT id, email, created_at, updated_at FROM users WHERE id = $1",
-                &[&id.0],
+        self.inner.users_asked.ask(id).await
+    }
+
+    /// The same for several ids, in their order.
+    pub(super) async fn users(self, ids: Vec<UserId>) -> Result<Vec<Option<User>>, StoreError> {
+        let keys: Vec<Uuid> = ids.iter().map(|id| id.0).collect();
+        let rows = self
+            .query(
+                "SELECT id, email, created_at, updated_at FROM users WHERE id = ANY($1::uuid[])",
+                &[&keys],
             )
             .await?;
-        row.as_ref().map(user).transpose()
+        let found: HashMap<UserId, User> = rows
+            .iter()
+            .map(|row| user(row).map(|user| (user.id, user)))
+            .collect::<Result<_, _>>()?;
+        Ok(ids.iter().map(|id| found.get(id).cloned()).collect())
     }
 }

@@ -3,7 +3,7 @@
 use hub_actors::domain::{AccountState, Credentials};
 use hub_actors::ports::{QuarantinedDelivery, Store as _};
 use hub_actors::{AccountId, UserId};
-use messaging_hub::store::UsageRecord;
+use messaging_hub::store::{UsageKind, UsageRecord};
 
 use crate::bed::on_each_database;
 
@@ -116,13 +116,17 @@ fn usage_and_quarantine_are_kept() {
     on_each_database(|bed| async move {
         let user = bed.user("anna").await;
         let account = bed.account(user.id, "shop").await;
-        let record = UsageRecord {
+        let kind = UsageKind {
             user_id: Some(user.id),
             account_id: None,
             platform: Some("custom".to_owned()),
             endpoint: "/api/messages/{id}".to_owned(),
             method: "GET".to_owned(),
             status: 200,
+        };
+        let record = UsageRecord {
+            kind,
+            requests: 3,
             at: bed.clock.now(),
         };
         bed.store.record_usage(vec![record; 100]).await.unwrap();

@@ -296,10 +296,12 @@ impl Session {
             }
             Progress::InStorage(after) => {
                 let hub = Arc::clone(&self.hub);
+                // No more than there is: what many ask for at once is bounded in all.
+                let missed = usize::try_from(self.tail.last().0.saturating_sub(after.0)).unwrap_or(PAGE);
                 let read = StreamRead {
                     user_id: self.user_id,
                     after,
-                    limit: PAGE,
+                    limit: missed.min(PAGE),
                 };
                 let work = async move { read_stream(&hub, read).await };
                 context.spawn(work.into_actor(self).map(move |read, session, context| {

@@ -67,7 +67,9 @@ impl Database {
     /// Counts statements from now on, of connections that are made from now on.
     pub async fn count_statements(&self) -> Outcome {
         let set = "DO $$ BEGIN EXECUTE format('ALTER DATABASE %I SET pg_stat_statements.track = top', current_database()); END $$";
-        self.client.batch_execute("CREATE EXTENSION IF NOT EXISTS pg_stat_statements").await?;
+        self.client
+            .batch_execute("CREATE EXTENSION IF NOT EXISTS pg_stat_statements")
+            .await?;
         Ok(self.client.batch_execute(set).await?)
     }
 
