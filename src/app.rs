@@ -279,7 +279,7 @@ async fn start_tree(settings: &Settings, store: &Store, clock: &Clock) -> Result
     let parts = TreeParts {
         settings: TreeSettings {
             arbiters: if settings.tree.arbiters == 0 {
-                cores()
+                cores().div_ceil(2)
             } else {
                 settings.tree.arbiters
             },

@@ -92,7 +92,11 @@ impl<S: Stream<Item = Result<Bytes, Error>>> Stream for Merged<S> {
         let this = self.get_mut();
         this.call.connection.register(context.waker());
         if !this.actor_has_ended && this.call.is_called.swap(false, Ordering::AcqRel) {
-            match this.control.as_mut().poll_next(&mut TaskContext::from_waker(&this.waker)) {
+            match this
+                .control
+                .as_mut()
+                .poll_next(&mut TaskContext::from_waker(&this.waker))
+            {
                 Poll::Ready(Some(piece)) => {
                     // There may be more of them.
                     this.call.is_called.store(true, Ordering::Release);
