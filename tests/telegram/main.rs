@@ -13,6 +13,7 @@ mod accounts;
 mod bed;
 mod chaos;
 mod chats;
+mod files;
 mod login;
 mod many;
 mod p14_half_open;
