@@ -36,6 +36,7 @@ use crate::views::FrameEncoder;
 
 /// How often a running hub looks for keys that another one has added.
 const KEY_REFRESH: Duration = Duration::from_secs(10);
+const METRICS_UPKEEP: Duration = Duration::from_secs(5);
 /// A client that takes longer to send a request's head is cut off.
 const REQUEST_HEAD_PATIENCE: Duration = Duration::from_secs(10);
 /// A peer that takes nothing of what waits for it for so long is cut off by the system, also in the middle of a write.
@@ -55,6 +56,7 @@ pub struct Application {
     usage: UsageLog,
     shutdown: Duration,
     key_refresh: tokio::task::JoinHandle<()>,
+    metrics_upkeep: tokio::task::JoinHandle<()>,
 }
 
 /// Stops a running hub from elsewhere.
@@ -146,6 +148,7 @@ impl Application {
         }
         let (address, server) = listen(&settings, &state)?;
         let key_refresh = actix_rt::spawn(refresh_keys(store.clone()));
+        let metrics_upkeep = actix_rt::spawn(keep_up(metrics()?));
         tracing::info!(address = %address, "listening on http://{address}");
         let shutdown = Duration::from_secs(settings.server.shutdown_seconds);
         Ok(Self {
@@ -157,6 +160,7 @@ impl Application {
             usage,
             shutdown,
             key_refresh,
+            metrics_upkeep,
         })
     }
 
@@ -187,6 +191,7 @@ impl Application {
         tracing::info!("stopping");
         drain(&handle, &self.tree, self.shutdown).await;
         self.key_refresh.abort();
+        self.metrics_upkeep.abort();
         let last = async {
             self.usage.flush().await;
             self.store.close().await;
@@ -259,7 +264,7 @@ async fn start_tree(settings: &Settings, store: &Store, clock: &Clock) -> Result
     let parts = TreeParts {
         settings: TreeSettings {
             arbiters: if settings.tree.arbiters == 0 {
-                cores
+                cores.div_ceil(2)
             } else {
                 settings.tree.arbiters
             },
@@ -334,6 +339,14 @@ async fn refresh_keys(store: Store) {
         if let Err(error) = store.load_vault_keys().await {
             tracing::warn!(%error, "the vault's keys could not be refreshed");
         }
+    }
+}
+
+/// Measured durations wait in memory, one by one, until somebody asks for them or this sums them up.
+async fn keep_up(metrics: PrometheusHandle) {
+    loop {
+        tokio::time::sleep(METRICS_UPKEEP).await;
+        metrics.run_upkeep();
     }
 }
 

@@ -10,6 +10,11 @@ use messaging_hub::app::Application;
 use messaging_hub::settings::{KeySource, Settings, SettingsError};
 use messaging_hub::{demo, doctor, http, maintenance, telemetry};
 
+/// Messages are many small values that are made on one thread and dropped on another, which is where the system's allocator is
+/// weak; see docs/PERFORMANCE.md.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// A self-hosted hub that brings the messages of every platform into one ordered, durable, live inbox.
 ///
 /// Exit codes: 0 done, 1 failed, 2 wrong command line or settings.

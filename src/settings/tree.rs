@@ -9,7 +9,7 @@ use super::problem::Problems;
 #[derive(Clone, Debug, Deserialize)]
 #[serde(default, deny_unknown_fields, expecting = "a section with its own keys")]
 pub struct TreeSettings {
-    /// Threads that run the actors; 0 = one per core.
+    /// Threads that run the actors; 0 = one for two cores.
     pub arbiters: usize,
     /// A conversation that nothing happens in leaves memory after so many seconds.
     #[serde(deserialize_with = "parse::seconds")]
@@ -49,7 +49,7 @@ pub struct JournalSettings {
 impl Default for JournalSettings {
     fn default() -> Self {
         Self {
-            shards: 2,
+            shards: 1,
             max_batch: 128,
         }
     }

@@ -44,6 +44,8 @@ const SESSION: &str = "\
 pub(super) struct Connection {
     client: Client,
     statements: HashMap<&'static str, Statement>,
+    /// Lists of which everything is prepared.
+    lists: Vec<&'static [&'static str]>,
     /// Set when its state is not known any more.
     is_broken: AtomicBool,
 }
@@ -73,6 +75,15 @@ impl Connection {
             .wait(try_join_all(missing.iter().map(|sql| self.client.prepare(sql))))
             .await?;
         self.statements.extend(missing.into_iter().zip(prepared));
+        Ok(())
+    }
+
+    /// As [`Connection::prepare`], for a long list that is asked for again and again: it is known by its address.
+    pub async fn prepare_list(&mut self, list: &'static [&'static str]) -> Result<(), StoreError> {
+        if !self.lists.iter().any(|known| std::ptr::eq(*known, list)) {
+            self.prepare(list).await?;
+            self.lists.push(list);
+        }
         Ok(())
     }
 
@@ -211,6 +222,7 @@ impl bb8::ManageConnection for Manager {
         Ok(Connection {
             client,
             statements: HashMap::new(),
+            lists: Vec::new(),
             is_broken: AtomicBool::new(false),
         })
     }
@@ -349,6 +361,11 @@ impl Pool {
     fn timed_out(&self) -> StoreError {
         let last = self.last_error.0.lock().unwrap_or_else(PoisonError::into_inner).take();
         unavailable(last.unwrap_or_else(|| format!("no connection within {} s", self.patience.as_secs())))
+    }
+
+    /// Where the bytes of all connections move.
+    pub fn runtime(&self) -> &Handle {
+        &self.runtime
     }
 
     /// Waits until every loan is back, closes all connections and lends none any more.

@@ -6,7 +6,8 @@
 
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context as TaskContext, Poll};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context as TaskContext, Poll, Waker};
 
 use actix::{Actor, StreamHandler};
 use actix_http::ws::Codec;
@@ -14,6 +15,7 @@ use actix_web::{Error, HttpRequest, HttpResponse, web};
 use actix_web_actors::ws;
 use bytes::Bytes;
 use futures_util::Stream;
+use futures_util::task::{ArcWake, AtomicWaker, waker};
 
 use super::wire::Wire;
 
@@ -39,17 +41,45 @@ where
     let mut response = ws::handshake_with_protocols(request, &["bearer"])?;
     let codec = Codec::new().max_size(max_frame_bytes);
     let control = ws::WebsocketContext::with_codec(actor, payload, codec);
+    let call = Arc::new(Call::default());
     Ok(response.streaming(Merged {
         control: Box::pin(control),
+        waker: waker(Arc::clone(&call)),
+        call,
         wire,
         actor_has_ended: false,
     }))
+}
+
+/// Tells whether the actor has something to do: nearly always it is only the wire that has, and looking at the actor costs
+/// more than writing a frame.
+struct Call {
+    is_called: AtomicBool,
+    connection: AtomicWaker,
+}
+
+impl Default for Call {
+    fn default() -> Self {
+        Self {
+            is_called: AtomicBool::new(true),
+            connection: AtomicWaker::new(),
+        }
+    }
+}
+
+impl ArcWake for Call {
+    fn wake_by_ref(call: &Arc<Self>) {
+        call.is_called.store(true, Ordering::Release);
+        call.connection.wake();
+    }
 }
 
 /// The actor's control frames and the wire's frames, as one stream for the connection. When the actor ends, what waits
 /// on the wire, such as a close frame, still goes out.
 struct Merged<S> {
     control: Pin<Box<S>>,
+    call: Arc<Call>,
+    waker: Waker,
     wire: Arc<Wire>,
     actor_has_ended: bool,
 }
@@ -59,9 +89,18 @@ impl<S: Stream<Item = Result<Bytes, Error>>> Stream for Merged<S> {
 
     fn poll_next(self: Pin<&mut Self>, context: &mut TaskContext<'_>) -> Poll<Option<Self::Item>> {
         let this = self.get_mut();
-        if !this.actor_has_ended {
-            match this.control.as_mut().poll_next(context) {
-                Poll::Ready(Some(piece)) => return Poll::Ready(Some(piece)),
+        this.call.connection.register(context.waker());
+        if !this.actor_has_ended && this.call.is_called.swap(false, Ordering::AcqRel) {
+            match this
+                .control
+                .as_mut()
+                .poll_next(&mut TaskContext::from_waker(&this.waker))
+            {
+                Poll::Ready(Some(piece)) => {
+                    // There may be more of them.
+                    this.call.is_called.store(true, Ordering::Release);
+                    return Poll::Ready(Some(piece));
+                }
                 Poll::Ready(None) => this.actor_has_ended = true,
                 Poll::Pending => {}
             }

@@ -174,11 +174,10 @@ fn settle(
         tracing::warn!(%error, appends = size, "a batch was not committed");
         (0..size).map(|_| Err(AppendError::Store(error.clone()))).collect()
     });
-    let mut events: Vec<Event> = Vec::with_capacity(size);
-    for appended in results.iter().flatten() {
-        events.extend(appended.events.iter().cloned());
-    }
-    publish(hub, events);
+    publish(
+        hub,
+        results.iter().flatten().flat_map(|appended| &appended.events).collect(),
+    );
     for (result, reply) in results.into_iter().zip(replies) {
         if let Ok(appended) = &result {
             let queued = appended.queued.iter();
@@ -196,15 +195,13 @@ fn settle(
 }
 
 /// Hands each user's new events to the session that listens, and tells the other hubs.
-fn publish(hub: &Hub, mut events: Vec<Event>) {
+fn publish(hub: &Hub, mut events: Vec<&Event>) {
     // Stable: each user's events keep the order of their numbers.
     events.sort_by_key(|event| event.user_id);
-    while let Some(user_id) = events.last().map(|event| event.user_id) {
-        let start = events.partition_point(|event| event.user_id < user_id);
-        let own: Arc<[Event]> = events.drain(start..).collect::<Vec<_>>().into();
+    for own in events.chunk_by(|event, next| event.user_id == next.user_id) {
         if let Some(last) = own.last() {
-            hub.bus.announce(user_id, last.seq);
+            hub.bus.announce(last.user_id, last.seq);
+            hub.publish(last.user_id, own);
         }
-        hub.publish(user_id, own);
     }
 }

@@ -129,10 +129,12 @@ impl Hub {
     }
 
     /// Hands events to the user's session, if the user is online. A session too busy to take them notices the hole.
-    pub(crate) fn publish(&self, user_id: UserId, events: Arc<[Event]>) {
-        if let Some(session) = self.sessions.find(&user_id)
-            && session.tell(session::Command::Publish { events }) == Err(CallError::Full)
-        {
+    pub(crate) fn publish(&self, user_id: UserId, events: &[&Event]) {
+        let Some(session) = self.sessions.find(&user_id) else {
+            return;
+        };
+        let events = events.iter().map(|event| (*event).clone()).collect();
+        if session.tell(session::Command::Publish { events }) == Err(CallError::Full) {
             tracing::warn!(%user_id, "a session is too busy; it will read what it missed");
         }
     }
@@ -152,8 +154,13 @@ impl Hub {
     /// Hands a committed entry to the outbox. One that restarts reads it from storage.
     pub(crate) fn enqueue(&self, entry: &OutboxEntry) {
         if let Some(outbox) = self.outboxes.find(&0) {
-            let entry = Box::new(entry.clone());
-            outbox.insist(move || outbox::Command::Enqueue { entry: entry.clone() });
+            let command = |entry: &OutboxEntry| outbox::Command::Enqueue {
+                entry: Box::new(entry.clone()),
+            };
+            if outbox.tell(command(entry)) == Err(CallError::Full) {
+                let entry = entry.clone();
+                outbox.insist(move || command(&entry));
+            }
         }
     }
 

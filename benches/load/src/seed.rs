@@ -101,7 +101,9 @@ pub async fn people(database: &Database, count: usize, outbound_url: &str) -> Ou
         is_active, state, created_at, updated_at)";
     database.copy(columns, accounts.into_iter()).await?;
     database.copy(CONVERSATIONS, conversations.into_iter()).await?;
-    database.analyze().await?;
+    database
+        .analyze("users, refresh_tokens, connected_accounts, conversations")
+        .await?;
     Ok(people)
 }
 

@@ -22,25 +22,28 @@ use crate::vault::Vault;
 /// the user meanwhile.
 const USERS: &str = "SELECT id, last_seq FROM users WHERE id = ANY($1::uuid[]) ORDER BY id FOR NO KEY UPDATE";
 
+/// The sub-queries with LIMIT and OFFSET, here and below, keep the planner from turning the order of the joins round: it plans
+/// while the tables are still small, when reading a whole one for each batch looks cheap.
 const ACCOUNTS: &str = concat!(
     "SELECT ",
     account_columns!(),
-    " FROM connected_accounts a WHERE a.id IN (SELECT unnest($1::uuid[]) \
-     UNION SELECT c.account_id FROM conversations c WHERE c.id = ANY($2::uuid[]))"
+    " FROM (SELECT unnest($1::uuid[]) AS id UNION SELECT c.account_id FROM unnest($2::uuid[]) AS k(id) \
+         CROSS JOIN LATERAL (SELECT n.account_id FROM conversations n WHERE n.id = k.id LIMIT 1) c) q \
+     CROSS JOIN LATERAL (SELECT * FROM connected_accounts n WHERE n.id = q.id LIMIT 1) a"
 );
 
 /// Also the conversations of messages that idempotency keys lead to.
 const CONVERSATIONS: &str = concat!(
     "SELECT ",
     conversation_columns!(),
-    " FROM conversations c WHERE c.id IN (SELECT unnest($1::uuid[]) UNION SELECT m.conversation_id \
-     FROM unnest($2::uuid[], $3::text[]) AS q(user_id, key) \
-     CROSS JOIN LATERAL (SELECT k.message_id FROM idempotency_keys k \
-         WHERE k.user_id = q.user_id AND k.key = q.key LIMIT 1) k \
-     CROSS JOIN LATERAL (SELECT n.conversation_id FROM messages n WHERE n.id = k.message_id LIMIT 1) m)"
+    " FROM (SELECT unnest($1::uuid[]) AS id UNION SELECT m.conversation_id \
+         FROM unnest($2::uuid[], $3::text[]) AS k(user_id, key) \
+         CROSS JOIN LATERAL (SELECT n.message_id FROM idempotency_keys n \
+             WHERE n.user_id = k.user_id AND n.key = k.key LIMIT 1) i \
+         CROSS JOIN LATERAL (SELECT n.conversation_id FROM messages n WHERE n.id = i.message_id LIMIT 1) m) q \
+     CROSS JOIN LATERAL (SELECT * FROM conversations n WHERE n.id = q.id LIMIT 1) c"
 );
 
-/// The sub-queries with LIMIT and OFFSET keep the planner from turning the order of the joins round.
 const EXTERNAL_CONVERSATIONS: &str = concat!(
     "SELECT ",
     conversation_columns!(),
@@ -52,12 +55,12 @@ const EXTERNAL_CONVERSATIONS: &str = concat!(
 const MESSAGES: &str = concat!(
     "SELECT ",
     message_columns!(),
-    " FROM messages m",
-    join_reactions!(),
-    "WHERE m.id IN (SELECT unnest($1::uuid[]) UNION SELECT k.message_id \
-     FROM unnest($2::uuid[], $3::text[]) AS q(user_id, key) \
-     CROSS JOIN LATERAL (SELECT n.message_id FROM idempotency_keys n \
-         WHERE n.user_id = q.user_id AND n.key = q.key LIMIT 1) k)"
+    " FROM (SELECT unnest($1::uuid[]) AS id UNION SELECT i.message_id \
+         FROM unnest($2::uuid[], $3::text[]) AS k(user_id, key) \
+         CROSS JOIN LATERAL (SELECT n.message_id FROM idempotency_keys n \
+             WHERE n.user_id = k.user_id AND n.key = k.key LIMIT 1) i) q \
+     CROSS JOIN LATERAL (SELECT * FROM messages n WHERE n.id = q.id LIMIT 1) m",
+    join_reactions!()
 );
 
 const EXTERNAL_MESSAGES: &str = concat!(
@@ -82,18 +85,20 @@ const PARKED_EVENTS: &str = "SELECT p.id, p.user_id, p.conversation_id, p.platfo
 const OUTBOX_ENTRIES: &str = concat!(
     "SELECT ",
     outbox_columns!(),
-    " FROM (SELECT n.* FROM outbox n WHERE n.id = ANY($1::uuid[]) UNION SELECT n.* FROM outbox n \
-     WHERE n.message_id IN (SELECT unnest($2::uuid[]) UNION SELECT k.message_id \
-         FROM unnest($3::uuid[], $4::text[]) AS q(user_id, key) \
-         CROSS JOIN LATERAL (SELECT i.message_id FROM idempotency_keys i \
-             WHERE i.user_id = q.user_id AND i.key = q.key LIMIT 1) k)) o \
+    " FROM (SELECT unnest($1::uuid[]) AS id UNION SELECT e.id FROM (SELECT unnest($2::uuid[]) AS message_id \
+             UNION SELECT i.message_id FROM unnest($3::uuid[], $4::text[]) AS k(user_id, key) \
+             CROSS JOIN LATERAL (SELECT n.message_id FROM idempotency_keys n \
+                 WHERE n.user_id = k.user_id AND n.key = k.key LIMIT 1) i) m \
+         CROSS JOIN LATERAL (SELECT n.id FROM outbox n WHERE n.message_id = m.message_id LIMIT 1) e) q \
+     CROSS JOIN LATERAL (SELECT * FROM outbox n WHERE n.id = q.id LIMIT 1) o \
      CROSS JOIN LATERAL (SELECT n.platform_conversation_id FROM conversations n WHERE n.id = o.conversation_id LIMIT 1) c"
 );
 
 /// Of conversations by their own ids, and of chats.
 const UNREAD: &str = "SELECT q.id, m.id, m.platform_message_id, m.sent_at \
     FROM (SELECT unnest($1::uuid[]) AS id UNION SELECT n.id FROM unnest($2::uuid[], $3::text[]) AS a(account_id, chat) \
-        JOIN conversations n ON n.account_id = a.account_id AND n.platform_conversation_id = a.chat) q \
+        CROSS JOIN LATERAL (SELECT c.id FROM conversations c \
+            WHERE c.account_id = a.account_id AND c.platform_conversation_id = a.chat LIMIT 1) n) q \
     CROSS JOIN LATERAL (SELECT n.id, n.platform_message_id, n.sent_at FROM messages n \
         WHERE n.conversation_id = q.id AND NOT n.is_read AND NOT n.is_outgoing \
         ORDER BY n.sent_at DESC, n.id DESC LIMIT 1000) m ORDER BY q.id, m.sent_at DESC, m.id DESC";

@@ -8,7 +8,7 @@ mod load;
 mod rows;
 mod save;
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::slice;
 
 use hub_actors::domain::{self, Append, Appended, Needs, Workspace};
@@ -40,11 +40,26 @@ impl From<StoreError> for Trouble {
 }
 
 impl Store {
-    /// See [`hub_actors::ports::Store::commit`].
+    /// See [`hub_actors::ports::Store::commit`]. All of it happens on the thread where the bytes of the connections move:
+    /// a batch is a dozen statements, and each answer would wake the caller's thread by a system call.
     pub(super) async fn commit_batch(&self, batch: &[Append]) -> Result<Answers, StoreError> {
         if batch.is_empty() {
             return Ok(Vec::new());
         }
+        let (store, batch) = (self.clone(), batch.to_vec());
+        let work = self
+            .inner
+            .pool
+            .runtime()
+            .spawn(async move { store.commit_here(&batch).await });
+        match work.await {
+            Ok(result) => result,
+            Err(error) if error.is_panic() => resume_unwind(error.into_panic()),
+            Err(error) => Err(StoreError::Unknown(error.to_string())),
+        }
+    }
+
+    async fn commit_here(&self, batch: &[Append]) -> Result<Answers, StoreError> {
         match self.commit_together(batch).await {
             Ok(answers) => Ok(answers),
             Err(Trouble::Moment(error)) => Err(error),
@@ -84,8 +99,8 @@ impl Store {
             append.add_needs(&mut needs);
         }
         let mut connection = self.connection().await?;
-        connection.prepare(&load::STATEMENTS).await?;
-        connection.prepare(&save::STATEMENTS).await?;
+        connection.prepare_list(&load::STATEMENTS).await?;
+        connection.prepare_list(&save::STATEMENTS).await?;
         let transaction = Transaction::new(&connection);
         let mut workspace = Workspace::new(self.now());
         load::load(&connection, self.vault(), &needs, &mut workspace).await?;

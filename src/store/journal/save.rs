@@ -78,8 +78,11 @@ const UPDATE_STREAMS: &str = "UPDATE users u SET last_seq = v.last_seq \
 const DELETE_OUTBOX: &str = "DELETE FROM outbox WHERE id = ANY($1::uuid[]) OR message_id = ANY($2::uuid[])";
 
 /// All statements of this file, to be prepared.
-pub(super) const STATEMENTS: [&str; 18] = [
+pub(super) const STATEMENTS: [&str; 21] = [
     READ_CONVERSATIONS,
+    READ_MESSAGES,
+    REMEMBER,
+    FORGET,
     UPDATE_ACCOUNTS,
     INSERT_CONVERSATIONS,
     UPDATE_CONVERSATIONS,

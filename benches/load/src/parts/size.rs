@@ -128,6 +128,6 @@ async fn fill(database: &Database, person: &Person, conversations: usize, thread
     });
     let long = (0..thread).map(|number| row(person.conversation, number, thread - number, true));
     database.copy(columns, short.chain(long)).await?;
-    database.analyze().await?;
+    database.analyze("conversations, messages").await?;
     Ok(others.len() * EACH + thread)
 }
