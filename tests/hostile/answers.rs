@@ -60,7 +60,12 @@ pub fn check(method: &Method, path: &str, answer: &Answer) -> Outcome {
 pub fn names(field: &str, answer: &Answer) -> bool {
     let text = &answer.text;
     let is_number = text.contains("phone number");
-    is_number || text.contains(field) || text.contains("JSON parse error") || text.contains("non_field_errors")
+    let is_over = text.contains("start again");
+    is_number
+        || is_over
+        || text.contains(field)
+        || text.contains("JSON parse error")
+        || text.contains("non_field_errors")
 }
 
 fn is_list_of_texts(value: &Value) -> bool {
