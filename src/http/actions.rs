@@ -172,7 +172,12 @@ fn field(body: &Value, name: &'static str, max: usize) -> Result<String, ApiErro
         .errors
         .or(text)
         .map_err(|errors| ApiError::invalid_fields(errors.0))?;
-    text.ok_or_else(ApiError::internal)
+    let text = text.ok_or_else(ApiError::internal)?;
+    // What is not sealed is kept as text, which PostgreSQL has without them.
+    if text.contains('\0') {
+        return Err(ApiError::validation(name, "Null characters are not allowed."));
+    }
+    Ok(text)
 }
 
 async fn act(
