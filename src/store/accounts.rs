@@ -79,8 +79,11 @@ const UPSERT: &str = concat!(
      updated_at = excluded.updated_at WHERE a.user_id = excluded.user_id RETURNING ",
     account_columns!()
 );
-const DISCONNECT: &str = "UPDATE connected_accounts SET is_active = false, state = 'disabled', state_reason = NULL, state_until = NULL, \
-    credentials = NULL, updated_at = $3 WHERE id = $2 AND user_id = $1 AND is_active";
+/// With what its live link remembers: from here on the journal refuses what the link may still have on its way.
+const DISCONNECT: &str = "WITH gone AS (UPDATE connected_accounts SET is_active = false, state = 'disabled', \
+    state_reason = NULL, state_until = NULL, credentials = NULL, updated_at = $3 \
+    WHERE id = $2 AND user_id = $1 AND is_active RETURNING id) \
+    DELETE FROM link_memory m USING gone WHERE m.account_id = gone.id";
 const OWNED: &str = "SELECT FROM connected_accounts WHERE id = $2 AND user_id = $1";
 
 impl Store {

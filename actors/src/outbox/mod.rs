@@ -288,6 +288,13 @@ impl Outbox {
         }
         let is_current = self.lanes.settle(&outcome.entry, outcome.again_at);
         self.note_depth();
+        if outcome.again_at.is_none()
+            && outcome.message.is_none()
+            && let Some(id) = outcome.entry.message_id
+        {
+            // Its end was stored by a commit whose answer was lost: who waits is answered with what was known.
+            self.watchers.remove(&id);
+        }
         if let Some(message) = outcome.message.filter(|_| is_current) {
             for watcher in self.watchers.remove(&message.id).unwrap_or_default() {
                 let _ = watcher.send(message.clone());
