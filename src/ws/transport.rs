@@ -42,14 +42,7 @@ where
     let mut response = ws::handshake_with_protocols(request, &["bearer"])?;
     let codec = Codec::new().max_size(max_frame_bytes);
     let control = ws::WebsocketContext::with_codec(actor, Guarded::new(payload, max_frame_bytes), codec);
-    let call = Arc::new(Call::default());
-    Ok(response.streaming(Merged {
-        control: Box::pin(control),
-        waker: waker(Arc::clone(&call)),
-        call,
-        wire,
-        actor_has_ended: false,
-    }))
+    Ok(response.streaming(Merged::new(control, wire)))
 }
 
 /// Tells whether the actor has something to do: nearly always it is only the wire that has, and looking at the actor costs
@@ -85,6 +78,19 @@ struct Merged<S> {
     actor_has_ended: bool,
 }
 
+impl<S> Merged<S> {
+    fn new(control: S, wire: Arc<Wire>) -> Self {
+        let call = Arc::new(Call::default());
+        Self {
+            control: Box::pin(control),
+            waker: waker(Arc::clone(&call)),
+            call,
+            wire,
+            actor_has_ended: false,
+        }
+    }
+}
+
 impl<S: Stream<Item = Result<Bytes, Error>>> Stream for Merged<S> {
     type Item = Result<Bytes, Error>;
 
@@ -116,5 +122,40 @@ impl<S: Stream<Item = Result<Bytes, Error>>> Stream for Merged<S> {
 impl<S> Drop for Merged<S> {
     fn drop(&mut self) {
         self.wire.gone();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::{Cell, RefCell};
+    use std::rc::Rc;
+
+    use futures_util::stream::poll_fn;
+    use futures_util::task::noop_waker;
+
+    use super::*;
+
+    #[test]
+    fn the_actor_is_looked_at_only_when_it_is_called() {
+        let (looks, called) = (Rc::new(Cell::new(0)), Rc::new(RefCell::new(None)));
+        let (counted, kept) = (Rc::clone(&looks), Rc::clone(&called));
+        let control = poll_fn(move |context| {
+            counted.set(counted.get() + 1);
+            *kept.borrow_mut() = Some(context.waker().clone());
+            Poll::<Option<Result<Bytes, Error>>>::Pending
+        });
+        let wire = Arc::new(Wire::new(1_000));
+        let mut merged = Merged::new(control, Arc::clone(&wire));
+        let mut next = || {
+            let polled = Pin::new(&mut merged).poll_next(&mut TaskContext::from_waker(&noop_waker()));
+            polled.map(|piece| piece.map(Result::ok))
+        };
+        assert_eq!((next(), looks.get()), (Poll::Pending, 1));
+        wire.push(Bytes::from_static(b"a frame"));
+        let frame = Some(Some(Bytes::from_static(b"a frame")));
+        assert_eq!((next(), looks.get()), (Poll::Ready(frame), 1));
+        assert_eq!((next(), looks.get()), (Poll::Pending, 1));
+        called.borrow().as_ref().map(Waker::wake_by_ref);
+        assert_eq!((next(), looks.get()), (Poll::Pending, 2));
     }
 }

@@ -23,8 +23,8 @@ impl Postgres {
     pub async fn start() -> Outcome<Self> {
         let programs = programs()?;
         let owner = owner()?;
-        // Not TMPDIR: that may be a private folder of root's, and PostgreSQL runs as somebody else.
-        let folder = PathBuf::from(format!("/var/tmp/hub-load.{}", std::process::id()));
+        // Where another user may enter: PostgreSQL does not run as root.
+        let folder = std::env::temp_dir().join(format!("hub-load.{}", std::process::id()));
         fs::create_dir_all(&folder)?;
         if let Some((user, group)) = owner {
             std::os::unix::fs::chown(&folder, Some(user), Some(group))?;
