@@ -86,7 +86,7 @@ pub(super) async fn send(
     let wanted = SendRequest::from_json(&body).map_err(|errors| ApiError::invalid_fields(errors.0))?;
     let idempotency = key.map(|key| Idempotency {
         key,
-        fingerprint: wanted.fingerprint(conversation_id),
+        fingerprint: state.store.fingerprint(wanted.canonical(conversation_id).as_bytes()),
     });
     fail::fail_point!("send.parsed");
     if let Some(known) = &idempotency
@@ -124,7 +124,7 @@ pub(super) async fn send(
         // Whoever saves first decides what everyone with this key is answered. When it cannot be saved, the request
         // fails although the message is stored: its repetition finds the message by the key.
         let saved = SavedAnswer::new(fingerprint, &reply).to_json()?;
-        let stored = state.store.save_answer(user_id, &key, &saved).await?;
+        let stored = state.store.save_answer(user_id, &key, saved).await?;
         fail::fail_point!("send.answer_saved");
         reply = SavedAnswer::parse(&stored)?.reply()?;
     }

@@ -53,6 +53,7 @@ use crate::settings::{DatabaseSettings, RetentionSettings};
 use crate::vault::{MasterKey, Vault};
 use conversations::UnreadByPlatform;
 use database::Database;
+use idempotency::RequestKey;
 use pool::{Lent, Pool};
 use reseal::Progress;
 use together::Together;
@@ -78,6 +79,8 @@ struct Inner {
     sessions_asked: Together<SessionId, bool>,
     unread_asked: Together<UserId, UnreadByPlatform>,
     users_asked: Together<UserId, Option<User>>,
+    answers_asked: Together<RequestKey, Option<Vec<u8>>>,
+    answers_saved: Together<(RequestKey, Vec<u8>), Vec<u8>>,
     // Last: it drives what stands above while that is dropped.
     _runtime: StoreRuntime,
 }
@@ -180,6 +183,8 @@ impl Store {
             sessions_asked: Together::start(&handle, CROWD_PAUSE, asking(inner, Self::sessions_are_live)),
             unread_asked: Together::start(&handle, CROWD_PAUSE, asking(inner, Self::unread_of_users)),
             users_asked: Together::start(&handle, Duration::ZERO, asking(inner, Self::users)),
+            answers_asked: Together::start(&handle, Duration::ZERO, asking(inner, Self::answers)),
+            answers_saved: Together::start(&handle, Duration::ZERO, asking(inner, Self::save_answers)),
             _runtime: runtime,
         });
         let store = Self { inner };

@@ -6,6 +6,8 @@ use aes_gcm::aead::{Aead, KeyInit, Payload};
 use aes_gcm::{Aes256Gcm, Nonce};
 use base64::Engine;
 use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD, URL_SAFE, URL_SAFE_NO_PAD};
+use hmac::{Hmac, Mac};
+use sha2::Sha256;
 use time::OffsetDateTime;
 
 use super::ring::SealError;
@@ -105,6 +107,21 @@ impl MasterKey {
             })
             .ok_or(SealError::Forged)
     }
+
+    /// HMAC-SHA-256 of some bytes under a key that is made from the oldest known master key for this purpose alone.
+    pub fn keyed_hash(&self, purpose: &[u8], bytes: &[u8]) -> [u8; 32] {
+        let oldest = self.previous.last().unwrap_or(&self.current);
+        hmac(&hmac(oldest, purpose), bytes)
+    }
+}
+
+fn hmac(key: &[u8; 32], bytes: &[u8]) -> [u8; 32] {
+    // Shorter than the hash's block, so filled up with zeros (RFC 2104, section 2).
+    let mut block = [0_u8; 64];
+    block[..32].copy_from_slice(key);
+    let mut code = <Hmac<Sha256> as KeyInit>::new(&block.into());
+    code.update(bytes);
+    code.finalize().into_bytes().into()
 }
 
 /// A key that seals rows, opened.
@@ -190,6 +207,22 @@ mod tests {
         assert_eq!(heir.open_data_key(7, &sealed), Ok([9; 32]));
         assert_eq!(master.open_data_key(7, &sealed[..10]), Err(SealError::Malformed));
         assert_eq!(master.open_data_key(7, &[]), Err(SealError::Malformed));
+    }
+
+    #[test]
+    fn a_keyed_hash_is_one_of_its_key_its_purpose_and_its_bytes() {
+        let (first, second) = ("11".repeat(32), "22".repeat(32));
+        let master = MasterKey::parse(&first).unwrap();
+        let hash = master.keyed_hash(b"purpose", b"bytes");
+        assert_eq!(hash, master.keyed_hash(b"purpose", b"bytes"));
+        assert_ne!(hash, master.keyed_hash(b"another", b"bytes"));
+        assert_ne!(hash, master.keyed_hash(b"purpose", b"other"));
+        let renewed = MasterKey::parse(&second).unwrap();
+        assert_ne!(hash, renewed.keyed_hash(b"purpose", b"bytes"));
+        assert_eq!(
+            hash,
+            renewed.with_previous(&first).unwrap().keyed_hash(b"purpose", b"bytes")
+        );
     }
 
     #[test]

@@ -35,7 +35,10 @@ fn everything_is_sealed_anew_with_the_new_key() {
             ..bed.new_message(chat.id, "out")
         };
         bed.commit(user.id, Change::Queue(Box::new(new.clone()))).await.unwrap();
-        bed.store.save_answer(user.id, "schlüssel", b"answer").await.unwrap();
+        bed.store
+            .save_answer(user.id, "schlüssel", b"answer".to_vec())
+            .await
+            .unwrap();
         let delivery = QuarantinedDelivery {
             user_id: user.id,
             account_id: account.id,

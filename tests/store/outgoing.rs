@@ -206,19 +206,41 @@ fn a_repeated_send_finds_the_first_one() {
 
         assert_eq!(bed.store.answer(user.id, "key 1").await.unwrap(), None);
         assert_eq!(
-            bed.store.save_answer(user.id, "key 1", b"first").await.unwrap(),
+            bed.store
+                .save_answer(user.id, "key 1", b"first".to_vec())
+                .await
+                .unwrap(),
             b"first"
         );
         assert_eq!(
-            bed.store.save_answer(user.id, "key 1", b"second").await.unwrap(),
+            bed.store
+                .save_answer(user.id, "key 1", b"second".to_vec())
+                .await
+                .unwrap(),
             b"first"
         );
         assert_eq!(
             bed.store.answer(user.id, "key 1").await.unwrap().as_deref(),
             Some(b"first".as_slice())
         );
+        // Many at once share a statement, and of one key the first wins for all.
+        let saves = (0..50).map(|number| {
+            let (store, key) = (&bed.store, if number % 2 == 0 { "key 2" } else { "key 1" });
+            async move { store.save_answer(user.id, key, vec![number]).await.unwrap() }
+        });
+        let saved = futures_util::future::join_all(saves).await;
+        for pair in saved.chunks(2) {
+            assert_eq!((&pair[0], pair[1].as_slice()), (&saved[0], b"first".as_slice()));
+        }
         assert_eq!(
-            bed.store.save_answer(user.id, "no key", b"lost").await.unwrap(),
+            bed.store.answer(user.id, "key 2").await.unwrap().as_ref(),
+            Some(&saved[0])
+        );
+        assert_eq!(
+            bed.store
+                .save_answer(user.id, "no key", b"lost".to_vec())
+                .await
+                .unwrap(),
             b"lost"
         );
         assert_eq!(

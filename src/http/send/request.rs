@@ -3,7 +3,6 @@
 use hub_actors::ConversationId;
 use hub_actors::domain::MessageKind;
 use serde_json::{Value, json};
-use sha2::{Digest, Sha256};
 use url::Url;
 
 use crate::http::input::{FieldErrors, Fields};
@@ -65,9 +64,9 @@ impl SendRequest {
         })
     }
 
-    /// Tells a repetition from another request: SHA-256 over the conversation and what is asked.
-    pub fn fingerprint(&self, conversation_id: ConversationId) -> [u8; 32] {
-        let canonical = json!([
+    /// All that is asked, in one way of writing: two requests are the same when this is.
+    pub fn canonical(&self, conversation_id: ConversationId) -> String {
+        let parts = json!([
             conversation_id,
             self.content,
             self.kind,
@@ -75,7 +74,7 @@ impl SendRequest {
             self.reply_to,
             self.client_id
         ]);
-        Sha256::digest(canonical.to_string()).into()
+        parts.to_string()
     }
 }
 
@@ -178,9 +177,9 @@ mod tests {
     }
 
     #[test]
-    fn the_fingerprint_tells_requests_apart_and_their_writing_not() {
+    fn requests_are_told_apart_and_their_writing_not() {
         let here = ConversationId(Uuid::from_u128(1));
-        let print = |body: Value, conversation| SendRequest::from_json(&body).unwrap().fingerprint(conversation);
+        let print = |body: Value, conversation| SendRequest::from_json(&body).unwrap().canonical(conversation);
         let first = print(json!({"content": "hi", "message_type": "text"}), here);
         assert_eq!(first, print(json!({"content": " hi"}), here));
         assert_ne!(first, print(json!({"content": "ho"}), here));
