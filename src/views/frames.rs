@@ -103,21 +103,23 @@ impl Serialize for ByPlatform<'_> {
     }
 }
 
-/// Marks the events that no later new message of the same conversation follows in the batch.
+/// Marks the events that no later one of the same name and conversation follows in the batch.
 fn last_of_each_conversation(events: &[Event]) -> Vec<bool> {
     let mut later = HashSet::new();
     let mut marks = vec![true; events.len()];
     for (mark, event) in marks.iter_mut().zip(events).rev() {
-        *mark = new_message_of(&event.kind).is_none_or(|conversation| later.insert(conversation));
+        *mark = new_message_of(&event.kind).is_none_or(|named| later.insert(named));
     }
     marks
 }
 
-fn new_message_of(kind: &EventKind) -> Option<ConversationId> {
+/// The conversation of a new message, and whether it is an old one that was fetched, which has another name.
+fn new_message_of(kind: &EventKind) -> Option<(ConversationId, bool)> {
     match kind {
-        EventKind::MessageReceived { message, .. } | EventKind::MessageQueued { message, .. } => {
-            Some(message.conversation_id)
-        }
+        EventKind::MessageReceived {
+            message, is_history, ..
+        } => Some((message.conversation_id, *is_history)),
+        EventKind::MessageQueued { message, .. } => Some((message.conversation_id, false)),
         _ => None,
     }
 }
