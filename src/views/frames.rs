@@ -236,6 +236,18 @@ mod tests {
     }
 
     #[test]
+    fn an_old_message_that_follows_takes_nothing_from_a_new_one() {
+        let mut old = received(6, 2, "b");
+        if let EventKind::MessageReceived { is_history, .. } = &mut old.kind {
+            *is_history = true;
+        }
+        let frames = parse(&FrameEncoder.events("k3x9", &[received(5, 2, "a"), old]));
+        let names: Vec<_> = frames.iter().map(|frame| frame["event"].as_str().unwrap()).collect();
+        assert_eq!(names, ["new_message", "message_history"]);
+        assert!(frames.iter().all(|frame| frame["data"].get("conversation").is_some()));
+    }
+
+    #[test]
     fn every_length_has_its_header() {
         for length in [0, 1, 123, 124, 65_533, 65_534, 70_000] {
             let text = "x".repeat(length);
