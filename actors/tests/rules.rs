@@ -187,12 +187,13 @@ fn what_became_read_earlier_in_a_batch_is_counted_once() {
     let messages = ["8", "9", "10"].map(|id| message_event("chat", id));
     bench.apply(bench.inbound(messages.to_vec())).unwrap();
     assert_eq!(bench.chat().unread_count, 4);
-    let read = Change::ReadMessage {
-        message_id: bench.named("8"),
+    let read = |id: &str| Change::ReadMessage {
+        message_id: bench.named(id),
         conversation_id: bench.chat().id,
     };
     let batch = [
-        read,
+        read("8"),
+        read("10"),
         bench.inbound(vec![seen_up_to("9")]),
         bench.inbound(vec![message_event("chat", "11"), seen_up_to("9")]),
     ];
@@ -202,7 +203,7 @@ fn what_became_read_earlier_in_a_batch_is_counted_once() {
     {
         answer.unwrap();
     }
-    assert_eq!(bench.chat().unread_count, 2, "10 and 11");
+    assert_eq!(bench.chat().unread_count, 1, "11");
 }
 
 #[test]
