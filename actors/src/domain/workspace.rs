@@ -140,7 +140,7 @@ pub struct Workspace {
     pub outbox: HashMap<OutboxId, OutboxEntry>,
     /// The newest 1,000, newest first.
     pub unread: HashMap<ConversationId, Vec<UnreadMessage>>,
-    /// How many older ones stay unread when the person has read up to this message.
+    /// How many older ones, as they were before this batch, stay unread when the person has read up to this message.
     pub older_unread: HashMap<(ConversationId, ExternalId), i64>,
     pub idempotency: HashMap<(UserId, String), IdempotencyRecord>,
     pub events: Vec<Event>,
