@@ -121,6 +121,13 @@ text_newtype! {
     PlatformId,
 }
 
+impl ExternalId {
+    /// The id as a number, on platforms that count.
+    pub fn number(&self) -> Option<i64> {
+        self.as_str().parse().ok()
+    }
+}
+
 /// The number of an event in a user's stream: 1, 2, 3 … without a gap, in commit order. 0 stands before the first.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(transparent)]

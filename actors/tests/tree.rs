@@ -25,7 +25,8 @@ use hub_actors::ports::SendKey;
 use hub_actors::session::CloseReason;
 use hub_actors::tree::{DeliverError, Delivered, SendAnswer, Tree};
 use hub_actors::{AccountId, ConversationId, MessageId, OutboxId, Seq, SessionId};
-use support::{Ear, MemoryStore, START, Scripted, delivery, new_message, tree, until};
+use support::sockets::Ear;
+use support::{MemoryStore, START, Scripted, delivery, new_message, tree, until};
 
 const PATIENCE: Option<Duration> = Some(Duration::from_secs(5));
 

@@ -4,7 +4,7 @@ use actix_web::http::StatusCode;
 use actix_web::{HttpRequest, HttpResponse, web};
 use hub_actors::Seq;
 use hub_actors::domain::StreamPosition;
-use hub_actors::ports::{Store as _, StreamState};
+use hub_actors::ports::{Store as _, StoreError, StreamState};
 use serde::Serialize;
 use serde_json::json;
 use utoipa::ToSchema;
@@ -68,7 +68,15 @@ pub(super) async fn list(
     } else {
         usize::try_from(limit).unwrap_or(1)
     };
-    let page = state.store.stream_page(identity.user_id, after.seq, limit).await?;
+    let page = match state.store.stream_page(identity.user_id, after.seq, limit).await {
+        // The reader has to go round it.
+        Err(StoreError::Failed(reason)) => {
+            tracing::error!(user_id = %identity.user_id, %reason, "an event cannot be read");
+            let bounds = state.store.stream_page(identity.user_id, after.seq, 0).await?;
+            return Err(gone(epoch, bounds.state));
+        }
+        page => page?,
+    };
     if is_other_epoch || !page.state.covers(after.seq) {
         return Err(gone(epoch, page.state));
     }

@@ -40,6 +40,13 @@ pub(super) fn classify(error: &tokio_postgres::Error) -> StoreError {
     }
 }
 
+/// True when another transaction was in the way: a deadlock or a failure to serialize (class 40), or a lock that was not
+/// free in time.
+pub(super) fn is_contended(error: &tokio_postgres::Error) -> bool {
+    let code = error.code().map(tokio_postgres::error::SqlState::code);
+    code.is_some_and(|code| code.starts_with("40") || code == "55P03")
+}
+
 /// Reads a column.
 pub(super) fn read<'row, T: FromSql<'row>>(row: &'row Row, column: usize) -> Result<T, StoreError> {
     row.try_get(column).map_err(|error| classify(&error))

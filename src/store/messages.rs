@@ -37,7 +37,8 @@ macro_rules! message_columns {
     () => {
         "m.id, m.conversation_id, m.platform_message_id, m.sender_id, m.sender_name, m.content, m.message_type, \
          m.media_url, m.reply_to, m.is_outgoing, m.is_read, m.status, m.status_reason, m.sent_at, m.delivered_at, \
-         m.read_at, m.edited_at, m.deleted_at, m.created_at, m.attachments, r.actors, r.emojis, r.active, r.times"
+         m.read_at, m.edited_at, m.deleted_at, m.created_at, m.attachments, r.actors, r.emojis, r.active, r.times, \
+         m.is_sent_here"
     };
 }
 pub(super) use message_columns;
@@ -55,7 +56,7 @@ macro_rules! join_reactions {
 pub(super) use join_reactions;
 
 /// Number of columns of a message.
-const COLUMNS: usize = 24;
+const COLUMNS: usize = 25;
 
 pub(super) fn message(row: &Row, vault: &Vault) -> Result<Message, StoreError> {
     let id: Uuid = read(row, 0)?;
@@ -88,6 +89,7 @@ pub(super) fn message(row: &Row, vault: &Vault) -> Result<Message, StoreError> {
         edited_at: read(row, 16)?,
         deleted_at: read(row, 17)?,
         created_at: read(row, 18)?,
+        is_sent_here: read(row, 24)?,
     })
 }
 

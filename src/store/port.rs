@@ -15,11 +15,11 @@ use super::Store;
 
 #[async_trait]
 impl ports::Store for Store {
-    async fn commit(&self, batch: &[Append]) -> Result<Vec<Result<Appended, AppendError>>, StoreError> {
+    async fn commit(&self, batch: Vec<Append>) -> Result<Vec<Result<Appended, AppendError>>, StoreError> {
         self.commit_batch(batch).await
     }
 
-    async fn read_streams(&self, reads: &[StreamRead]) -> Result<Vec<StreamPage>, StoreError> {
+    async fn read_streams(&self, reads: &[StreamRead]) -> Result<Vec<Result<StreamPage, StoreError>>, StoreError> {
         self.read_stream_pages(reads).await
     }
 

@@ -20,8 +20,12 @@ const READ: &str = "SELECT q.question, coalesce(u.last_seq, 0), coalesce(u.trimm
     ORDER BY q.question, e.seq";
 
 impl Store {
-    /// Parts of several users' streams; the answers are in the order of the questions.
-    pub(super) async fn read_stream_pages(&self, reads: &[StreamRead]) -> Result<Vec<StreamPage>, StoreError> {
+    /// Parts of several users' streams; the answers are in the order of the questions. A page ends before an event that
+    /// cannot be read; an answer that would begin with it is its error.
+    pub(super) async fn read_stream_pages(
+        &self,
+        reads: &[StreamRead],
+    ) -> Result<Vec<Result<StreamPage, StoreError>>, StoreError> {
         if reads.is_empty() {
             return Ok(Vec::new());
         }
@@ -32,18 +36,13 @@ impl Store {
             .map(|read| i64::try_from(read.limit).unwrap_or(i64::MAX))
             .collect();
         let rows = self.query(READ, &[&users, &after, &limits]).await?;
-        let mut pages: Vec<StreamPage> = reads
-            .iter()
-            .map(|_| StreamPage {
-                events: Vec::new(),
-                state: StreamState::default(),
-            })
-            .collect();
+        let mut pages: Vec<Result<StreamPage, StoreError>> = reads.iter().map(|_| Ok(StreamPage::default())).collect();
         for row in &rows {
             let question = usize::try_from(read::<i64>(row, 0)?).unwrap_or(0).wrapping_sub(1);
-            let (Some(asked), Some(page)) = (reads.get(question), pages.get_mut(question)) else {
+            let (Some(asked), Some(answer)) = (reads.get(question), pages.get_mut(question)) else {
                 continue;
             };
+            let Ok(page) = answer else { continue };
             page.state = StreamState {
                 last: Seq(read(row, 1)?),
                 trimmed: Seq(read(row, 2)?),
@@ -53,26 +52,34 @@ impl Store {
             };
             // What retention has removed shows as a gap at the beginning: then there is no page, only the bounds.
             let expected = page.events.last().map_or(asked.after.next(), |event| event.seq.next());
-            if seq == expected {
-                page.events.push(Event {
+            if seq != expected {
+                continue;
+            }
+            match EVENT.open_json(self.vault(), &Place::event_row(asked.user_id, seq), read(row, 4)?) {
+                Ok(kind) => page.events.push(Event {
                     user_id: asked.user_id,
                     seq,
-                    kind: EVENT.open_json(self.vault(), &Place::event_row(asked.user_id, seq), read(row, 4)?)?,
+                    kind,
                     at: read::<OffsetDateTime>(row, 5)?,
-                });
+                }),
+                Err(error) if page.events.is_empty() => *answer = Err(error),
+                Err(_) => {}
             }
         }
         Ok(pages)
     }
 
-    /// The user's events after a number, and the stream's bounds.
+    /// The user's events after a number, and the stream's bounds. A page ends before an event that cannot be read.
     ///
     /// # Errors
-    /// [`StoreError`].
+    /// [`StoreError`]; [`StoreError::Failed`] when the first event cannot be read, now or ever.
     pub async fn stream_page(&self, user_id: UserId, after: Seq, limit: usize) -> Result<StreamPage, StoreError> {
         let question = StreamRead { user_id, after, limit };
         let pages = self.read_stream_pages(std::slice::from_ref(&question)).await?;
-        pages.into_iter().next().ok_or_else(|| unavailable("no answer"))
+        pages
+            .into_iter()
+            .next()
+            .unwrap_or_else(|| Err(unavailable("no answer")))
     }
 
     /// Where the user's stream ends now.

@@ -14,8 +14,8 @@ use super::message::{MessageView, ReactionView, message, reaction};
 #[derive(Clone, Copy, Debug, Serialize, ToSchema)]
 #[schema(as = Event)]
 pub struct EventView<'a> {
-    /// `new_message`, `message_status_update`, `message_edited`, `message_deleted`, `reaction_added`,
-    /// `reaction_removed`, `conversation_update` or `connection_update`.
+    /// `new_message`, `message_history` (an old message that was fetched), `message_status_update`, `message_edited`,
+    /// `message_deleted`, `reaction_added`, `reaction_removed`, `conversation_update` or `connection_update`.
     event: &'static str,
     /// What the event is about; its fields depend on `event`.
     #[schema(value_type = Object)]
@@ -99,7 +99,7 @@ struct ReactionData<'a> {
 #[derive(Clone, Copy, Debug, Serialize)]
 struct ConversationData<'a> {
     conversation: ConversationView<'a>,
-    /// The messages that became read.
+    /// The messages that became read; of more than 1,000 at once, the newest.
     read: &'a [MessageId],
     timestamp: Timestamp,
 }

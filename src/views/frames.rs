@@ -103,21 +103,23 @@ impl Serialize for ByPlatform<'_> {
     }
 }
 
-/// Marks the events that no later new message of the same conversation follows in the batch.
+/// Marks the events that no later one of the same name and conversation follows in the batch.
 fn last_of_each_conversation(events: &[Event]) -> Vec<bool> {
     let mut later = HashSet::new();
     let mut marks = vec![true; events.len()];
     for (mark, event) in marks.iter_mut().zip(events).rev() {
-        *mark = new_message_of(&event.kind).is_none_or(|conversation| later.insert(conversation));
+        *mark = new_message_of(&event.kind).is_none_or(|named| later.insert(named));
     }
     marks
 }
 
-fn new_message_of(kind: &EventKind) -> Option<ConversationId> {
+/// The conversation of a new message, and whether it is an old one that was fetched, which has another name.
+fn new_message_of(kind: &EventKind) -> Option<(ConversationId, bool)> {
     match kind {
-        EventKind::MessageReceived { message, .. } | EventKind::MessageQueued { message, .. } => {
-            Some(message.conversation_id)
-        }
+        EventKind::MessageReceived {
+            message, is_history, ..
+        } => Some((message.conversation_id, *is_history)),
+        EventKind::MessageQueued { message, .. } => Some((message.conversation_id, false)),
         _ => None,
     }
 }
@@ -231,6 +233,18 @@ mod tests {
         assert_eq!(frames[0]["data"]["message"]["content"], "a");
         assert_eq!(frames[0]["epoch"], "k3x9");
         assert!(frames[0].get("createdAt").is_none());
+    }
+
+    #[test]
+    fn an_old_message_that_follows_takes_nothing_from_a_new_one() {
+        let mut old = received(6, 2, "b");
+        if let EventKind::MessageReceived { is_history, .. } = &mut old.kind {
+            *is_history = true;
+        }
+        let frames = parse(&FrameEncoder.events("k3x9", &[received(5, 2, "a"), old]));
+        let names: Vec<_> = frames.iter().map(|frame| frame["event"].as_str().unwrap()).collect();
+        assert_eq!(names, ["new_message", "message_history"]);
+        assert!(frames.iter().all(|frame| frame["data"].get("conversation").is_some()));
     }
 
     #[test]

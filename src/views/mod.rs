@@ -82,6 +82,7 @@ pub(crate) mod samples {
             edited_at: None,
             deleted_at: None,
             created_at: AT,
+            is_sent_here: false,
         }
     }
 

@@ -298,7 +298,7 @@ async fn commit(bed: &Bed, account: &Account, kind: InboundKind) {
         user_id: bed.user_id,
         change,
     };
-    let answers = ports::Store::commit(&bed.store, &[append]).await.unwrap();
+    let answers = ports::Store::commit(&bed.store, vec![append]).await.unwrap();
     assert!(answers.into_iter().all(|answer| answer.is_ok()));
 }
 

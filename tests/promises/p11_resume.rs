@@ -121,6 +121,45 @@ fn what_has_been_deleted_is_said() {
     });
 }
 
+/// A damaged event ends whoever asks across it in the same way, instead of for ever at the same place.
+#[test]
+fn what_cannot_be_read_is_said() {
+    support::run(async {
+        let hub = Hub::start(Kind::Postgres).await;
+        let user = hub.user().await;
+        let channel = user.link(&Correspondent::start()).await;
+        for number in 0..8 {
+            user.receive(&channel, "chat", &format!("m{number}"), "old").await;
+        }
+        let page = user.get("/api/events").await.expect(200);
+        let epoch = page["epoch"].as_str().unwrap().to_owned();
+        let last = user.events().await.len() as i64;
+        let spoil = format!(
+            "UPDATE events SET payload = payload || '\\x00' WHERE user_id = '{}' AND seq = 5 RETURNING seq",
+            user.user_id
+        );
+        assert_eq!(hub.database.query(&spoil).await.len(), 1);
+
+        let page = user.get("/api/events?after=3").await.expect(200);
+        assert_eq!(
+            (&page["next"], &page["hasMore"]),
+            (&format!("{epoch}:4").into(), &true.into())
+        );
+        let gone = user.get("/api/events?after=4").await.expect(410);
+        assert_eq!(gone["error"]["details"]["position"], format!("{epoch}:{last}"));
+        assert_eq!(user.get("/api/events?after=5").await.expect(200)["events"][0]["seq"], 6);
+
+        let (mut socket, _) = user.socket(Some(&format!("{epoch}:3"))).await;
+        assert_eq!(socket.next_event().await["seq"], 4);
+        assert_eq!(socket.closed().await, Some(4003));
+        let (mut socket, first) = user.socket(None).await;
+        assert_eq!(first["data"]["seq"], last);
+        user.receive(&channel, "chat", "new", "new").await;
+        assert_eq!(socket.next_event().await["seq"], last + 1);
+        hub.stop().await;
+    });
+}
+
 /// Messages come in all the time, one by one and now and then very many.
 async fn publish(seed: u64, user: Client, channel: Channel, finished: tokio::sync::watch::Receiver<bool>) {
     let mut random = StdRng::seed_from_u64(seed);

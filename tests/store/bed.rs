@@ -164,7 +164,7 @@ impl Bed {
 
     /// Commits one change.
     pub async fn commit(&self, user_id: UserId, change: Change) -> Result<Appended, AppendError> {
-        let mut answers = self.store.commit(&[Append { user_id, change }]).await.unwrap();
+        let mut answers = self.store.commit(vec![Append { user_id, change }]).await.unwrap();
         assert_eq!(answers.len(), 1);
         answers.remove(0)
     }

@@ -170,7 +170,7 @@ fn reading_is_stored() {
             user_id: user.id,
             change,
         });
-        let answers = bed.store.commit(&batch).await.unwrap();
+        let answers = bed.store.commit(batch.to_vec()).await.unwrap();
         let appended = answers[1].as_ref().unwrap();
         let EventKind::ConversationChanged { read, .. } = &appended.events[0].kind else {
             panic!("{:?}", appended.events);
@@ -234,7 +234,7 @@ fn many_users_share_a_batch() {
                     change: inbound(account, "chat", vec![message(&format!("m{round}"), now)]),
                 })
                 .collect();
-            let answers = bed.store.commit(&batch).await.unwrap();
+            let answers = bed.store.commit(batch.clone()).await.unwrap();
             for (append, answer) in batch.iter().zip(&answers) {
                 let events = &answer.as_ref().unwrap().events;
                 assert_eq!(
@@ -270,7 +270,7 @@ fn numbers_have_no_gap_whoever_writes_at_once() {
                     if number.is_multiple_of(3) {
                         batch.reverse();
                     }
-                    for answer in store.commit(&batch).await.unwrap() {
+                    for answer in store.commit(batch.to_vec()).await.unwrap() {
                         answer.unwrap();
                     }
                 }
@@ -314,7 +314,7 @@ fn two_hubs_write_one_stream() {
                         user_id: account.user_id,
                         change,
                     }];
-                    store.commit(&batch).await.unwrap().remove(0).unwrap();
+                    store.commit(batch.to_vec()).await.unwrap().remove(0).unwrap();
                 }
             }
         });

@@ -131,7 +131,7 @@ fn a_memory_is_kept_with_the_messages_and_over_another_login() {
                 link: step(epoch, "cursor", Some("8")),
             },
         };
-        let late = bed.store.commit(&[late]).await.unwrap().remove(0);
+        let late = bed.store.commit(vec![late]).await.unwrap().remove(0);
         assert!(
             matches!(late, Err(AppendError::Refused(Refusal::LeaseLost))),
             "the old session is deposed"

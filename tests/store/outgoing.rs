@@ -197,7 +197,7 @@ fn a_repeated_send_finds_the_first_one() {
                 ..bed.new_message(chat.id, "twice")
             })),
         });
-        let answers = bed.store.commit(&twice).await.unwrap();
+        let answers = bed.store.commit(twice.to_vec()).await.unwrap();
         let repeats: Vec<bool> = answers
             .into_iter()
             .map(|answer| answer.unwrap().queued.unwrap().is_repeat)
@@ -313,7 +313,7 @@ fn an_echo_that_came_before_the_answer_becomes_the_message() {
             user_id: user.id,
             change,
         });
-        for answer in bed.store.commit(&batch).await.unwrap() {
+        for answer in bed.store.commit(batch.to_vec()).await.unwrap() {
             answer.unwrap();
         }
         assert_eq!(bed.messages(user.id, chat.id).await.len(), 3);

@@ -4,10 +4,11 @@ use std::time::Duration;
 
 use hub_actors::domain::{Append, Change, InboundKind, Refusal};
 use hub_actors::ports::{AppendError, Store as _, StoreError};
-use hub_actors::{ConversationId, ExternalId, UserId};
+use hub_actors::{ConversationId, ExternalId, SessionId, UserId};
+use messaging_hub::store::{MessageRange, NewRefreshToken, Rotation};
 use uuid::Uuid;
 
-use crate::bed::{ask, inbound, message, on_each_database, on_real};
+use crate::bed::{Bed, ask, inbound, message, on_each_database, on_real};
 
 #[test]
 fn a_row_that_the_database_refuses_hurts_only_itself() {
@@ -39,7 +40,7 @@ fn a_row_that_the_database_refuses_hurts_only_itself() {
             user_id: ben.id,
             change: inbound(&accounts[0], "chat", vec![message("m1", now)]),
         });
-        let answers = bed.store.commit(&batch).await.unwrap();
+        let answers = bed.store.commit(batch.clone()).await.unwrap();
         let events: Vec<usize> = answers.iter().flatten().map(|appended| appended.events.len()).collect();
         assert_eq!(events, [1, 1, 1]);
         assert!(
@@ -50,7 +51,7 @@ fn a_row_that_the_database_refuses_hurts_only_itself() {
         assert!(matches!(answers[4], Err(AppendError::Refused(Refusal::NoAccount))));
         assert_eq!(bed.gap_free(anna.id).await.len(), 2);
         assert_eq!(bed.gap_free(ben.id).await.len(), 1);
-        let alone = bed.store.commit(&batch[1..2]).await.unwrap();
+        let alone = bed.store.commit(batch[1..2].to_vec()).await.unwrap();
         assert!(matches!(&alone[0], Err(AppendError::Poison(_))));
         bed
     });
@@ -83,7 +84,7 @@ fn a_rule_that_panics_hurts_only_its_append() {
             user_id: user.id,
             change,
         });
-        let answers = bed.store.commit(&batch).await.unwrap();
+        let answers = bed.store.commit(batch.to_vec()).await.unwrap();
         assert_eq!(answers.iter().filter(|answer| answer.is_ok()).count(), 2);
         assert!(
             matches!(&answers[1], Err(AppendError::Poison(text)) if text.contains("overflow")),
@@ -122,7 +123,7 @@ fn what_is_not_the_users_is_refused() {
         ];
         for user_id in [ben.id, UserId(Uuid::nil())] {
             let batch = changes.clone().map(|change| Append { user_id, change });
-            let answers = bed.store.commit(&batch).await.unwrap();
+            let answers = bed.store.commit(batch.to_vec()).await.unwrap();
             assert!(
                 answers
                     .iter()
@@ -132,7 +133,7 @@ fn what_is_not_the_users_is_refused() {
         }
         assert_eq!(bed.gap_free(ben.id).await.len(), 0);
         assert_eq!(bed.gap_free(anna.id).await.len(), 1);
-        assert_eq!(bed.store.commit(&[]).await.unwrap().len(), 0);
+        assert_eq!(bed.store.commit(Vec::new()).await.unwrap().len(), 0);
         bed.store.disconnect_account(anna.id, account.id).await.unwrap();
         let late = bed
             .commit(anna.id, Change::Queue(Box::new(bed.new_message(chat.id, "late"))))
@@ -145,9 +146,9 @@ fn what_is_not_the_users_is_refused() {
     });
 }
 
-/// A caller that goes away in the middle leaves the connection usable and nothing half done.
+/// The work goes on without its caller.
 #[test]
-fn an_abandoned_commit_leaves_no_trace_and_no_lock() {
+fn an_abandoned_commit_is_brought_to_its_end() {
     on_each_database(|bed| async move {
         let user = bed.user("anna").await;
         let account = bed.account(user.id, "shop").await;
@@ -157,24 +158,140 @@ fn an_abandoned_commit_leaves_no_trace_and_no_lock() {
                 change: inbound(&account, "chat", vec![message(&format!("m{round}"), bed.clock.now())]),
             };
             let patience = Duration::from_micros(round * 150);
-            let _ = tokio::time::timeout(patience, bed.store.commit(std::slice::from_ref(&append))).await;
+            let _ = tokio::time::timeout(patience, bed.store.commit(vec![append])).await;
         }
-        bed.inbound(&account, "chat", vec![message("last", bed.clock.now())])
-            .await;
-        let chat = bed.conversations(user.id).await.remove(0);
-        // What was abandoned is brought to its end, or not, without being waited for.
-        let mut counts = (0, 1);
-        for _ in 0..200 {
-            counts = (
-                bed.gap_free(user.id).await.len(),
-                bed.messages(user.id, chat.id).await.len(),
-            );
-            if counts.0 == counts.1 {
+        let mut stored = 0;
+        for _ in 0..500 {
+            stored = bed.stream(user.id).await.events.len();
+            if stored == 40 {
                 break;
             }
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
-        assert_eq!(counts.0, counts.1, "each message has its event");
+        assert_eq!(stored, 40);
+        let chat = bed.conversations(user.id).await.remove(0);
+        assert_eq!(
+            bed.messages(user.id, chat.id).await.len(),
+            40,
+            "each event has its message"
+        );
+        bed
+    });
+}
+
+/// Whoever hangs up in the middle leaves the connection usable, no lock, and nothing half done.
+#[test]
+fn an_abandoned_transaction_is_rolled_back() {
+    on_each_database(|bed| async move {
+        let user = bed.user("anna").await;
+        let session_id = SessionId::generate(bed.clock.now());
+        let token = |byte: u8| NewRefreshToken {
+            id: Uuid::new_v4(),
+            session_id,
+            user_id: user.id,
+            token_hash: [byte; 32],
+            expires_at: bed.clock.now() + Duration::from_secs(3600),
+        };
+        bed.store.start_session(&token(0)).await.unwrap();
+        let grace = Duration::from_secs(60);
+        for round in 0..40_u8 {
+            let patience = Duration::from_micros(u64::from(round) * 100);
+            let account = bed.account(user.id, "shop").await;
+            let chat = bed.conversation(&account, "chat").await;
+
+            let _ = tokio::time::timeout(patience, bed.store.reset_account(user.id, account.id, &[])).await;
+            let range = MessageRange {
+                limit: 10,
+                offset: 0,
+                before: None,
+            };
+            if let Some(page) = bed.store.messages(user.id, chat.id, &range).await.unwrap() {
+                assert!(page.total > 0, "a conversation goes with its messages");
+            }
+
+            let _ = tokio::time::timeout(patience, bed.store.disconnect_account(user.id, account.id)).await;
+            let found = bed.store.find_account(user.id, account.id).await.unwrap().unwrap();
+            assert_eq!(found.is_active, found.credentials.text("secret").is_some());
+
+            let name = format!("other {round}");
+            let linking = bed.store.create_account(bed.new_account(user.id, &name));
+            let _ = tokio::time::timeout(patience, linking).await;
+
+            let (old, new) = ([round; 32], token(round + 1));
+            let rotating = bed.store.rotate_session(old, &new, b"pair", grace);
+            let _ = tokio::time::timeout(patience, rotating).await;
+            let rotation = bed.store.rotate_session(old, &new, b"pair", grace).await.unwrap();
+            assert!(
+                matches!(rotation, Rotation::Rotated | Rotation::Repeated { .. }),
+                "{rotation:?}"
+            );
+            until_none_is_open(&bed).await;
+        }
+        bed.inbound(
+            &bed.account(user.id, "shop").await,
+            "chat",
+            vec![message("last", bed.clock.now())],
+        )
+        .await;
+        bed
+    });
+}
+
+/// Waits, five seconds at most, until no transaction waits for its client. The embedded database has only the hub's own
+/// connection, whose next statement would fail.
+async fn until_none_is_open(bed: &Bed) {
+    let url = secrecy::ExposeSecret::expose_secret(&bed.settings.url).to_owned();
+    if !url.starts_with("postgres") {
+        return;
+    }
+    let (client, connection) = tokio_postgres::connect(&url, tokio_postgres::NoTls).await.unwrap();
+    let running = tokio::spawn(connection);
+    let count = "SELECT count(*) FROM pg_stat_activity \
+                 WHERE datname = current_database() AND state LIKE 'idle in transaction%'";
+    let mut open = 1;
+    for _ in 0..250 {
+        open = client.query_one(count, &[]).await.unwrap().get::<_, i64>(0);
+        if open == 0 {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    assert_eq!(open, 0, "a transaction stays open");
+    drop(client);
+    running.await.unwrap().unwrap();
+}
+
+/// A hub that stands still in the middle of a transaction holds up its own users only.
+#[test]
+fn rows_that_others_hold_hold_up_nobody_else() {
+    on_real(|bed| async move {
+        let (anna, ben) = (bed.user("anna").await, bed.user("ben").await);
+        let accounts = [bed.account(anna.id, "shop").await, bed.account(ben.id, "club").await];
+        let batch = accounts.clone().map(|account| Append {
+            user_id: account.user_id,
+            change: inbound(&account, "chat", vec![message("m1", bed.clock.now())]),
+        });
+        let url = secrecy::ExposeSecret::expose_secret(&bed.settings.url).to_owned();
+        let (other, connection) = tokio_postgres::connect(&url, tokio_postgres::NoTls).await.unwrap();
+        let running = tokio::spawn(connection);
+        other
+            .batch_execute(&format!("BEGIN; SELECT FROM users WHERE id = '{}' FOR UPDATE", anna.id))
+            .await
+            .unwrap();
+        let answers = tokio::time::timeout(Duration::from_secs(8), bed.store.commit(batch.to_vec())).await;
+        let answers = answers.unwrap().unwrap();
+        assert!(
+            matches!(answers[0], Err(AppendError::Store(StoreError::Unavailable(_)))),
+            "{:?}",
+            answers[0]
+        );
+        assert_eq!(answers[1].as_ref().unwrap().events.len(), 1);
+        other.batch_execute("COMMIT").await.unwrap();
+        drop(other);
+        running.await.unwrap().unwrap();
+        let answers = bed.store.commit(batch.to_vec()).await.unwrap();
+        assert_eq!(answers[0].as_ref().unwrap().events.len(), 1);
+        assert_eq!(answers[1].as_ref().unwrap().events.len(), 0);
         bed
     });
 }
@@ -205,7 +322,7 @@ fn a_server_that_ends_connections_is_told_and_no_change_is_half_done() {
             };
             // Repeated until it is stored: safe, because a message that is there already is not stored again.
             loop {
-                match bed.store.commit(std::slice::from_ref(&append)).await {
+                match bed.store.commit(vec![append.clone()]).await {
                     Ok(answers) => {
                         answers[0].as_ref().unwrap();
                         committed += 1;

@@ -32,6 +32,18 @@ pub enum AccountState {
 }
 
 impl AccountState {
+    const ALL: [Self; 9] = [
+        Self::Connecting,
+        Self::Live,
+        Self::CatchingUp,
+        Self::Backoff,
+        Self::FloodWait,
+        Self::NeedsLogin,
+        Self::Revoked,
+        Self::Failed,
+        Self::Disabled,
+    ];
+
     /// The name used in the database and in JSON.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -54,19 +66,7 @@ impl AccountState {
 
     /// The state of that name.
     pub fn from_name(name: &str) -> Option<Self> {
-        [
-            Self::Connecting,
-            Self::Live,
-            Self::CatchingUp,
-            Self::Backoff,
-            Self::FloodWait,
-            Self::NeedsLogin,
-            Self::Revoked,
-            Self::Failed,
-            Self::Disabled,
-        ]
-        .into_iter()
-        .find(|state| state.as_str() == name)
+        Self::ALL.into_iter().find(|state| state.as_str() == name)
     }
 }
 

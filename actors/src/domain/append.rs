@@ -201,13 +201,14 @@ impl Append {
                     needs.leases.insert(*account_id);
                 }
                 for event in events {
-                    if let InboundKind::SeenUpTo { by_peer, .. } = event.kind {
-                        let seen = if by_peer {
-                            &mut needs.unseen_chats
-                        } else {
-                            &mut needs.unread_chats
-                        };
-                        seen.insert((*account_id, conversation.clone()));
+                    match &event.kind {
+                        InboundKind::SeenUpTo { by_peer: true, .. } => {
+                            needs.unseen_chats.insert((*account_id, conversation.clone()));
+                        }
+                        InboundKind::SeenUpTo { message, .. } => {
+                            needs.seen.insert((*account_id, conversation.clone(), message.clone()));
+                        }
+                        _ => {}
                     }
                 }
                 needs.external_conversations.insert((*account_id, conversation.clone()));

@@ -19,6 +19,8 @@ pub enum MessageKind {
 }
 
 impl MessageKind {
+    const ALL: [Self; 5] = [Self::Text, Self::Image, Self::Video, Self::File, Self::System];
+
     /// The name used in the database and in JSON.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -32,9 +34,7 @@ impl MessageKind {
 
     /// The kind of that name.
     pub fn from_name(name: &str) -> Option<Self> {
-        [Self::Text, Self::Image, Self::Video, Self::File, Self::System]
-            .into_iter()
-            .find(|kind| kind.as_str() == name)
+        Self::ALL.into_iter().find(|kind| kind.as_str() == name)
     }
 }
 
@@ -188,4 +188,8 @@ pub struct Message {
     pub edited_at: Option<OffsetDateTime>,
     pub deleted_at: Option<OffsetDateTime>,
     pub created_at: OffsetDateTime,
+    /// True for what was sent through this hub; false for what a platform told of, also the person's own. Added later, so
+    /// older events lack it.
+    #[serde(default)]
+    pub is_sent_here: bool,
 }

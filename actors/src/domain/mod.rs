@@ -24,4 +24,4 @@ pub use failure::{Certainty, FailureClass, SendError, SendFailure};
 pub use inbound::{InboundEvent, InboundKind, InboundMessage};
 pub use message::{Attachment, AttachmentKind, DeliveryStatus, Edit, Message, MessageKind, Reaction};
 pub use outbound::{OutboundAction, OutboxEntry, OutboxState, Receipt};
-pub use workspace::{Dirty, IdempotencyRecord, Needs, ParkedEvent, UnreadMessage, Workspace};
+pub use workspace::{Dirty, IdempotencyRecord, Needs, ParkedEvent, ReadUpTo, UnreadMessage, Workspace};

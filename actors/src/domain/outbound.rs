@@ -57,6 +57,8 @@ pub enum OutboxState {
 }
 
 impl OutboxState {
+    const ALL: [Self; 3] = [Self::Queued, Self::Sending, Self::Stopped];
+
     /// The name used in the database.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -68,9 +70,7 @@ impl OutboxState {
 
     /// The state of that name.
     pub fn from_name(name: &str) -> Option<Self> {
-        [Self::Queued, Self::Sending, Self::Stopped]
-            .into_iter()
-            .find(|state| state.as_str() == name)
+        Self::ALL.into_iter().find(|state| state.as_str() == name)
     }
 }
 

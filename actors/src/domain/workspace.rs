@@ -36,8 +36,9 @@ pub struct Needs {
     pub idempotency: BTreeSet<(UserId, String)>,
     /// The newest 1,000 unread incoming messages of these conversations.
     pub unread: BTreeSet<ConversationId>,
-    /// The same for chats named by the platform.
-    pub unread_chats: BTreeSet<(AccountId, ExternalId)>,
+    /// The same for chats named by the platform, each with the message up to which the person has read; and how many
+    /// older ones that message leaves unread.
+    pub seen: BTreeSet<(AccountId, ExternalId, ExternalId)>,
     /// The newest 1,000 own messages of these chats that the other side has not seen.
     pub unseen_chats: BTreeSet<(AccountId, ExternalId)>,
     /// The epochs of the leases of these accounts.
@@ -53,6 +54,27 @@ pub struct ParkedEvent {
     pub message: ExternalId,
     pub kind: InboundKind,
     pub created_at: OffsetDateTime,
+}
+
+/// How far somebody has read in a conversation.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ReadUpTo {
+    pub conversation_id: ConversationId,
+    /// The last message's id on the platform, where it is a number.
+    pub number: Option<i64>,
+    /// When the last message was sent, where it is known.
+    pub sent_at: Option<OffsetDateTime>,
+}
+
+impl ReadUpTo {
+    /// True for a message of the conversation that was seen. Platforms that count their messages mean the number, which
+    /// also holds when the last one itself is not here.
+    pub fn covers(&self, external_id: &ExternalId, sent_at: OffsetDateTime) -> bool {
+        match (self.number, external_id.number()) {
+            (Some(last), Some(number)) => number <= last,
+            _ => self.sent_at.is_some_and(|last| sent_at <= last),
+        }
+    }
 }
 
 /// An unread incoming message.
@@ -78,8 +100,8 @@ pub struct Dirty {
     pub accounts: BTreeSet<AccountId>,
     /// What live links remember: a new value, or none to delete it.
     pub remembered: BTreeMap<(AccountId, String), Option<Vec<u8>>>,
-    /// Messages that become read, without loading them.
-    pub read_messages: BTreeSet<MessageId>,
+    /// Every incoming message stored before this batch that is covered becomes read. Saved first, too.
+    pub read_up_to: Vec<ReadUpTo>,
     pub conversations_new: BTreeSet<ConversationId>,
     pub conversations: BTreeSet<ConversationId>,
     pub messages_new: BTreeSet<MessageId>,
@@ -116,7 +138,10 @@ pub struct Workspace {
     pub message_ids: HashMap<(ConversationId, ExternalId), MessageId>,
     pub parked: HashMap<(ConversationId, ExternalId), Vec<ParkedEvent>>,
     pub outbox: HashMap<OutboxId, OutboxEntry>,
+    /// The newest 1,000, newest first.
     pub unread: HashMap<ConversationId, Vec<UnreadMessage>>,
+    /// How many older ones, as they were before this batch, stay unread when the person has read up to this message.
+    pub older_unread: HashMap<(ConversationId, ExternalId), i64>,
     pub idempotency: HashMap<(UserId, String), IdempotencyRecord>,
     pub events: Vec<Event>,
     pub dirty: Dirty,
@@ -137,6 +162,7 @@ impl Workspace {
             parked: HashMap::new(),
             outbox: HashMap::new(),
             unread: HashMap::new(),
+            older_unread: HashMap::new(),
             idempotency: HashMap::new(),
             events: Vec::new(),
             dirty: Dirty::default(),

@@ -154,9 +154,9 @@ impl Journal {
         let hub = Arc::clone(&self.hub);
         let commit = async move {
             fail::fail_point!("journal.batched");
-            let results = hub.store.commit(&batch).await;
+            let results = hub.store.commit(batch).await;
             fail::fail_point!("journal.after_commit");
-            settle(&hub, batch.len(), results, replies);
+            settle(&hub, results, replies);
         };
         context.spawn(commit.into_actor(self).map(|(), journal, context| {
             journal.is_committing = false;
@@ -166,15 +166,10 @@ impl Journal {
 }
 
 /// Tells sessions, outbox and callers, in the order of the commit.
-fn settle(
-    hub: &Hub,
-    size: usize,
-    results: Result<Vec<Result<Appended, AppendError>>, StoreError>,
-    replies: Vec<Reply>,
-) {
+fn settle(hub: &Hub, results: Result<Vec<Result<Appended, AppendError>>, StoreError>, replies: Vec<Reply>) {
     let results = results.unwrap_or_else(|error| {
-        tracing::warn!(%error, appends = size, "a batch was not committed");
-        (0..size).map(|_| Err(AppendError::Store(error.clone()))).collect()
+        tracing::warn!(%error, appends = replies.len(), "a batch was not committed");
+        replies.iter().map(|_| Err(AppendError::Store(error.clone()))).collect()
     });
     publish(
         hub,

@@ -133,7 +133,7 @@ impl Reader {
             match hub.store.read_streams(&reads).await {
                 Ok(pages) => {
                     for (page, reply) in pages.into_iter().zip(replies) {
-                        let _ = reply.send(Ok(page));
+                        let _ = reply.send(page);
                     }
                 }
                 Err(error) => {

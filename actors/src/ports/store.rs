@@ -50,7 +50,7 @@ pub struct StreamRead {
 }
 
 /// A part of a user's stream.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct StreamPage {
     /// In order, without a gap, beginning right after the asked number; empty when there is none.
     pub events: Vec<Event>,
@@ -109,10 +109,11 @@ pub struct NewLink {
 pub trait Store: Send + Sync + 'static {
     /// Commits a batch in one transaction. On success every append has its own answer, in order: refused ones left no
     /// trace. On an error nothing of the batch is stored (or, for [`StoreError::Unknown`], perhaps all of it).
-    async fn commit(&self, batch: &[Append]) -> Result<Vec<Result<Appended, AppendError>>, StoreError>;
+    async fn commit(&self, batch: Vec<Append>) -> Result<Vec<Result<Appended, AppendError>>, StoreError>;
 
-    /// Reads parts of several users' streams with one statement. The answers are in the order of the questions.
-    async fn read_streams(&self, reads: &[StreamRead]) -> Result<Vec<StreamPage>, StoreError>;
+    /// Reads parts of several users' streams with one statement. The answers are in the order of the questions. A page ends
+    /// before an event that cannot be read; where that is the first, the answer is [`StoreError::Failed`], now and ever.
+    async fn read_streams(&self, reads: &[StreamRead]) -> Result<Vec<Result<StreamPage, StoreError>>, StoreError>;
 
     /// Unread messages of each platform of the user's active accounts, zeros included.
     async fn unread_counts(&self, user_id: UserId) -> Result<Vec<(PlatformId, i64)>, StoreError>;

@@ -9,7 +9,7 @@ pub enum CloseReason {
     Shutdown,
     /// The part of the hub that feeds it restarts. Come back and resume.
     Restart,
-    /// What it missed has been deleted by retention. Come back without a position.
+    /// What it missed has been deleted by retention, or cannot be read. Come back without a position.
     PositionGone,
     /// The user opened more sockets than are allowed; the oldest idle one had to go. Do not come back by itself.
     TooMany,

@@ -83,6 +83,8 @@ pub struct Session {
     unread_is_counting: bool,
     unread_timer_runs: bool,
     is_fetching: bool,
+    /// The last number that was heard of while a fetch was under way, which may not have seen it.
+    wanted: Seq,
     idle_since: Instant,
     _guard: ChildGuard,
 }
@@ -109,6 +111,7 @@ impl ChildSpec for SessionSpec {
             unread_is_counting: false,
             unread_timer_runs: false,
             is_fetching: false,
+            wanted: Seq(0),
             idle_since: clock::instant(),
             _guard: guard,
         }
@@ -140,7 +143,7 @@ impl Actor for Session {
             if session.sockets.is_empty() && session.idle_since.elapsed() > IDLE {
                 context.stop();
             } else if !session.sockets.is_empty() {
-                session.fetch(context);
+                session.fetch(Seq(0), context);
             }
         });
     }
@@ -177,7 +180,7 @@ impl Handler<Letter<Command>> for Session {
             Command::Publish { events } => self.published(events, context),
             Command::Announce { last } => {
                 if last > self.tail.last() {
-                    self.fetch(context);
+                    self.fetch(last, context);
                 }
             }
             Command::Typing {
@@ -232,6 +235,7 @@ impl Session {
     }
 
     fn published(&mut self, events: Arc<[Event]>, context: &mut Context<Self>) {
+        let last = events.last().map_or(Seq(0), |event| event.seq);
         match self.tail.offer(events) {
             Offer::Next(events) => {
                 let bytes = self.hub.encoder.events(self.hub.store.epoch(), &events);
@@ -245,16 +249,18 @@ impl Session {
                 self.count_unread(&events, context);
             }
             Offer::Known => {}
-            Offer::Hole => self.fetch(context),
+            Offer::Hole => self.fetch(last, context),
         }
     }
 
-    /// Reads what storage has beyond the tail.
-    fn fetch(&mut self, context: &mut Context<Self>) {
+    /// Reads what storage has beyond the tail, at least up to `wanted`.
+    fn fetch(&mut self, wanted: Seq, context: &mut Context<Self>) {
         if self.is_fetching {
+            self.wanted = self.wanted.max(wanted);
             return;
         }
         self.is_fetching = true;
+        self.wanted = Seq(0);
         let hub = Arc::clone(&self.hub);
         let read = StreamRead {
             user_id: self.user_id,
@@ -265,14 +271,23 @@ impl Session {
         context.spawn(work.into_actor(self).map(|read, session, context| {
             session.is_fetching = false;
             match read {
-                Ok(page) if !page.events.is_empty() => {
-                    let is_full = page.events.len() == PAGE;
+                Ok(page) => {
+                    let more = if page.events.is_empty() {
+                        Seq(0)
+                    } else {
+                        page.state.last
+                    };
                     session.published(page.events.into(), context);
-                    if is_full {
-                        session.fetch(context);
+                    if more.max(session.wanted) > session.tail.last() {
+                        session.fetch(Seq(0), context);
                     }
                 }
-                Ok(_) => {}
+                Err(StoreError::Failed(error)) => {
+                    // No session gets past it: the sockets begin anew behind it.
+                    tracing::error!(user_id = %session.user_id, %error, "an event cannot be read");
+                    session.sockets.close_all(CloseReason::PositionGone);
+                    context.stop();
+                }
                 Err(error) => tracing::warn!(user_id = %session.user_id, %error, "a session could not catch up"),
             }
         }));
@@ -281,7 +296,8 @@ impl Session {
     /// Brings a socket that was away closer to the tail: from memory when it is near, else page by page from storage.
     fn advance(&mut self, number: SocketNumber, context: &mut Context<Self>) {
         match self.sockets.progress(number, &self.tail) {
-            Progress::Gone | Progress::Live => {}
+            Progress::Gone | Progress::Live { was_away: false } => {}
+            Progress::Live { was_away: true } => self.count_anew(context),
             Progress::Pressed => {
                 context.run_later(PAGE_PAUSE, move |session, context| session.advance(number, context));
             }
@@ -294,8 +310,7 @@ impl Session {
                         last: Some(self.tail.last()),
                     },
                 );
-                self.unread_is_stale = true;
-                self.send_unread_soon(context);
+                self.count_anew(context);
             }
             Progress::InStorage(after) => {
                 let hub = Arc::clone(&self.hub);
@@ -324,6 +339,11 @@ impl Session {
             }
             // What was there when the socket opened is gone by now: it has to begin anew.
             Ok(_) => self.sockets.close(number, CloseReason::PositionGone),
+            Err(StoreError::Failed(error)) => {
+                // Nobody gets past it, so resuming would end here again.
+                tracing::error!(user_id = %self.user_id, %error, "an event cannot be read");
+                self.sockets.close(number, CloseReason::PositionGone);
+            }
             Err(error) => {
                 tracing::warn!(user_id = %self.user_id, %error, "a socket could not catch up");
                 self.sockets.close(number, CloseReason::Restart);
@@ -355,6 +375,12 @@ impl Session {
         if changed {
             self.send_unread_soon(context);
         }
+    }
+
+    /// For a socket that has caught up: what it was told before it went away no longer holds.
+    fn count_anew(&mut self, context: &mut Context<Self>) {
+        self.unread_is_stale = true;
+        self.send_unread_soon(context);
     }
 
     fn send_unread_soon(&mut self, context: &mut Context<Self>) {

@@ -16,14 +16,16 @@ pub(super) struct Socket {
     outlet: Box<dyn SocketOutlet>,
     cursor: Seq,
     is_live: bool,
+    /// It missed something and gets it from storage.
+    was_away: bool,
 }
 
 /// What has to happen next for a socket that is not at the tail.
 pub(super) enum Progress {
     /// It is gone.
     Gone,
-    /// It is at the tail and follows live.
-    Live,
+    /// It is at the tail and follows live; perhaps it was away before.
+    Live { was_away: bool },
     /// It has not taken what it was given yet.
     Pressed,
     /// The rest is in memory.
@@ -39,6 +41,7 @@ impl Socket {
             outlet,
             cursor,
             is_live: false,
+            was_away: false,
         }
     }
 }
@@ -108,7 +111,9 @@ impl Sockets {
         };
         if socket.cursor >= tail.last() {
             socket.is_live = true;
-            return Progress::Live;
+            return Progress::Live {
+                was_away: std::mem::take(&mut socket.was_away),
+            };
         }
         if socket.outlet.waiting_bytes() > PAGE_PRESSURE {
             return Progress::Pressed;
@@ -118,7 +123,10 @@ impl Sockets {
                 socket.is_live = true;
                 Progress::InMemory(events)
             }
-            None => Progress::InStorage(socket.cursor),
+            None => {
+                socket.was_away = true;
+                Progress::InStorage(socket.cursor)
+            }
         }
     }
 

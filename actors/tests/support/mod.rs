@@ -1,6 +1,8 @@
 //! An in-memory store that runs the real rules, and a platform whose answers are scripted.
 #![allow(dead_code, reason = "each test file uses its own part")]
 
+pub mod sockets;
+
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -8,20 +10,21 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 use hub_actors::domain::{
-    Account, AccountState, Append, Appended, Change, ConversationProfile, Credentials, Event, InboundEvent,
-    InboundKind, InboundMessage, MessageKind, NewMessage, OutboxEntry, OutboxState, Receipt, SendError, StreamPosition,
-    UnreadMessage, Workspace, apply,
+    Account, AccountState, Append, Appended, ConversationProfile, Credentials, Event, InboundEvent, InboundKind,
+    InboundMessage, MessageKind, Needs, NewMessage, OutboxEntry, OutboxState, Receipt, SendError, UnreadMessage,
+    Workspace, apply,
 };
 use hub_actors::ports::{
-    Adapter, Adapters, AppendError, Capabilities, ConversationHead, Delivery, Encoder, Frames, Lease, LinkMemory,
-    NewLink, NoBus, Outbound, QuarantinedDelivery, ReceiveError, SendKey, SocketOutlet, Store, StoreError, StreamPage,
-    StreamRead, StreamState, TypingNotice, UnreadCounts,
+    Adapter, Adapters, AppendError, Capabilities, ConversationHead, Delivery, Lease, LinkMemory, NewLink, NoBus,
+    Outbound, QuarantinedDelivery, ReceiveError, SendKey, Store, StoreError, StreamPage, StreamRead, StreamState,
+    TypingNotice,
 };
-use hub_actors::session::CloseReason;
 use hub_actors::tree::{Tree, TreeParts, TreeSettings};
 use hub_actors::{AccountId, Clock, ConversationId, ExternalId, MessageId, OutboxId, PlatformId, Seq, UserId};
 use time::OffsetDateTime;
 use uuid::Uuid;
+
+pub use sockets::Numbers;
 
 pub const START: OffsetDateTime = OffsetDateTime::UNIX_EPOCH;
 
@@ -38,6 +41,10 @@ pub struct Rows {
     pub memory: LinkMemory,
     pub commits: usize,
     pub is_away: bool,
+    /// How long an answer to a read of streams is on its way.
+    pub slow_reads: Duration,
+    /// An event that cannot be read.
+    pub unreadable: Option<Seq>,
 }
 
 impl MemoryStore {
@@ -67,6 +74,8 @@ impl MemoryStore {
             memory: LinkMemory::new(),
             commits: 0,
             is_away: false,
+            slow_reads: Duration::ZERO,
+            unreadable: None,
         };
         (Arc::new(Self { rows: Mutex::new(rows) }), account)
     }
@@ -77,18 +86,34 @@ impl MemoryStore {
 
     /// Applies one change at once, as the journal would.
     pub fn apply(&self, append: &Append) -> Result<Appended, AppendError> {
-        self.rows(|rows| apply_one(rows, append))
+        let batch = std::slice::from_ref(append);
+        self.rows(|rows| apply_batch(rows, batch)).remove(0)
+    }
+
+    /// Applies changes together, as one batch of the journal.
+    pub fn apply_together(&self, batch: &[Append]) -> Vec<Result<Appended, AppendError>> {
+        self.rows(|rows| apply_batch(rows, batch))
     }
 }
 
-fn apply_one(rows: &mut Rows, append: &Append) -> Result<Appended, AppendError> {
+/// As the journal does: what is unread is loaded once, before the first change.
+fn apply_batch(rows: &mut Rows, batch: &[Append]) -> Vec<Result<Appended, AppendError>> {
+    let mut needs = Needs::default();
+    for append in batch {
+        append.add_needs(&mut needs);
+    }
     let workspace = &mut rows.workspace;
-    workspace.now = Clock::system().now();
-    if let Change::ReadConversation { conversation_id, .. } = &append.change {
+    let chats = needs.seen.iter().filter_map(|(account, chat, _)| {
+        let key = (*account, chat.clone());
+        workspace.conversation_ids.get(&key).copied()
+    });
+    let conversations: Vec<ConversationId> = chats.chain(needs.unread).collect();
+    workspace.unread.clear();
+    for id in conversations {
         let mut unread: Vec<_> = workspace
             .messages
             .values()
-            .filter(|message| message.conversation_id == *conversation_id && !message.is_read)
+            .filter(|message| message.conversation_id == id && !message.is_read)
             .collect();
         unread.sort_by_key(|message| std::cmp::Reverse((message.sent_at, message.id)));
         let unread = unread.iter().map(|message| UnreadMessage {
@@ -97,9 +122,10 @@ fn apply_one(rows: &mut Rows, append: &Append) -> Result<Appended, AppendError> 
             sent_at: message.sent_at,
         });
         let unread = unread.collect();
-        workspace.unread.insert(*conversation_id, unread);
+        workspace.unread.insert(id, unread);
     }
-    let appended = apply(workspace, append)?;
+    workspace.now = Clock::system().now();
+    let answers = batch.iter().map(|append| Ok(apply(workspace, append)?)).collect();
     let dirty = std::mem::take(&mut workspace.dirty);
     for ((_, name), value) in dirty.remembered {
         match value {
@@ -112,37 +138,44 @@ fn apply_one(rows: &mut Rows, append: &Append) -> Result<Appended, AppendError> 
         .outbox
         .retain(|_, entry| entry.message_id.is_none_or(|id| !settled.contains(&id)));
     rows.events.append(&mut workspace.events);
-    Ok(appended)
+    answers
 }
 
 #[async_trait]
 impl Store for MemoryStore {
-    async fn commit(&self, batch: &[Append]) -> Result<Vec<Result<Appended, AppendError>>, StoreError> {
+    async fn commit(&self, batch: Vec<Append>) -> Result<Vec<Result<Appended, AppendError>>, StoreError> {
         tokio::task::yield_now().await;
         self.rows(|rows| {
             if rows.is_away {
                 return Err(StoreError::Unavailable("away".to_owned()));
             }
             rows.commits += 1;
-            Ok(batch.iter().map(|append| apply_one(rows, append)).collect())
+            Ok(apply_batch(rows, &batch))
         })
     }
 
-    async fn read_streams(&self, reads: &[StreamRead]) -> Result<Vec<StreamPage>, StoreError> {
-        self.rows(|rows| {
+    async fn read_streams(&self, reads: &[StreamRead]) -> Result<Vec<Result<StreamPage, StoreError>>, StoreError> {
+        let (slow, pages) = self.rows(|rows| {
             let page = |read: &StreamRead| {
                 let own = rows
                     .events
                     .iter()
                     .filter(|event| event.user_id == read.user_id && event.seq > read.after);
                 let last = rows.workspace.streams.get(&read.user_id).copied().unwrap_or_default();
-                StreamPage {
-                    events: own.take(read.limit).cloned().collect(),
-                    state: StreamState { last, trimmed: Seq(0) },
+                let asked: Vec<&Event> = own.take(read.limit).collect();
+                if asked.first().is_some_and(|event| Some(event.seq) == rows.unreadable) {
+                    return Err(StoreError::Failed("a broken event".to_owned()));
                 }
+                let readable = asked.into_iter().take_while(|event| Some(event.seq) != rows.unreadable);
+                Ok(StreamPage {
+                    events: readable.cloned().collect(),
+                    state: StreamState { last, trimmed: Seq(0) },
+                })
             };
-            Ok(reads.iter().map(page).collect())
-        })
+            (rows.slow_reads, reads.iter().map(page).collect())
+        });
+        tokio::time::sleep(slow).await;
+        Ok(pages)
     }
 
     async fn unread_counts(&self, user_id: UserId) -> Result<Vec<(PlatformId, i64)>, StoreError> {
@@ -389,74 +422,6 @@ pub fn delivery(body: &str) -> Delivery {
         headers: Vec::new(),
         body: Bytes::copy_from_slice(body.as_bytes()),
         received_at: START,
-    }
-}
-
-/// Writes the numbers of the events, one byte string per batch.
-pub struct Numbers;
-
-impl Encoder for Numbers {
-    fn events(&self, _epoch: &str, events: &[Event]) -> Bytes {
-        events
-            .iter()
-            .map(|event| format!("{} ", event.seq))
-            .collect::<String>()
-            .into()
-    }
-
-    fn unread_counts(&self, _counts: &UnreadCounts) -> Bytes {
-        Bytes::new()
-    }
-
-    fn typing(&self, _conversation_id: ConversationId, _actor_id: &str, _actor_name: Option<&str>) -> Bytes {
-        Bytes::new()
-    }
-}
-
-/// What a socket has been told.
-#[derive(Default)]
-pub struct Heard {
-    pub opened: Option<(StreamPosition, bool)>,
-    pub text: String,
-    pub closed: Option<CloseReason>,
-}
-
-#[derive(Clone, Default)]
-pub struct Ear(pub Arc<Mutex<Heard>>);
-
-impl Ear {
-    pub fn numbers(&self) -> Vec<i64> {
-        self.0
-            .lock()
-            .unwrap()
-            .text
-            .split_whitespace()
-            .map(|number| number.parse().unwrap())
-            .collect()
-    }
-}
-
-impl SocketOutlet for Ear {
-    fn push(&self, frames: Frames) -> bool {
-        self.0
-            .lock()
-            .unwrap()
-            .text
-            .push_str(std::str::from_utf8(&frames.bytes).unwrap());
-        true
-    }
-
-    fn opened(&self, position: StreamPosition, recovered: bool) -> bool {
-        self.0.lock().unwrap().opened = Some((position, recovered));
-        true
-    }
-
-    fn waiting_bytes(&self) -> usize {
-        0
-    }
-
-    fn close(&self, reason: CloseReason) {
-        self.0.lock().unwrap().closed = Some(reason);
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use futures_util::TryFutureExt;
 use hub_actors::domain::{IdempotencyRecord, Needs, ParkedEvent, UnreadMessage, Workspace};
 use hub_actors::ports::StoreError;
 use hub_actors::{AccountId, ConversationId, ExternalId, MessageId, OutboxId, Seq, UserId};
@@ -9,9 +10,10 @@ use tokio_postgres::types::ToSql;
 use tokio_postgres::{Error, Row, Statement};
 use uuid::Uuid;
 
+use super::Trouble;
 use crate::store::accounts::{account, account_columns};
 use crate::store::conversations::{conversation, conversation_columns};
-use crate::store::errors::read;
+use crate::store::errors::{is_contended, read};
 use crate::store::messages::{join_reactions, message, message_columns};
 use crate::store::outbox::{entry, outbox_columns};
 use crate::store::pool::Connection;
@@ -21,6 +23,13 @@ use crate::vault::Vault;
 /// In the order of the ids, so that two batches never wait for each other in a circle. `NO KEY` lets other tables refer to
 /// the user meanwhile.
 const USERS: &str = "SELECT id, last_seq FROM users WHERE id = ANY($1::uuid[]) ORDER BY id FOR NO KEY UPDATE";
+
+/// The same without those whose rows others hold.
+const FREE_USERS: &str =
+    "SELECT id, last_seq FROM users WHERE id = ANY($1::uuid[]) ORDER BY id FOR NO KEY UPDATE SKIP LOCKED";
+
+/// A user's rows are free again in milliseconds, unless who holds them stands still.
+const BEGIN: &str = "BEGIN; SET LOCAL lock_timeout = '2s'";
 
 /// The sub-queries with LIMIT and OFFSET, here and below, keep the planner from turning the order of the joins round: it plans
 /// while the tables are still small, when reading a whole one for each batch looks cheap.
@@ -103,6 +112,21 @@ const UNREAD: &str = "SELECT q.id, m.id, m.platform_message_id, m.sent_at \
         WHERE n.conversation_id = q.id AND NOT n.is_read AND NOT n.is_outgoing \
         ORDER BY n.sent_at DESC, n.id DESC LIMIT 1000) m ORDER BY q.id, m.sent_at DESC, m.id DESC";
 
+/// How many of those that [`UNREAD`] leaves out stay unread when the person has read up to a message.
+const OLDER_UNREAD: &str = concat!(
+    "SELECT c.id, q.last, o.count FROM unnest($1::uuid[], $2::text[], $3::text[], $4::bigint[]) \
+         AS q(account_id, chat, last, number) \
+     CROSS JOIN LATERAL (SELECT n.id FROM conversations n \
+         WHERE n.account_id = q.account_id AND n.platform_conversation_id = q.chat LIMIT 1) c \
+     CROSS JOIN LATERAL (SELECT q.number, (SELECT n.sent_at FROM messages n \
+         WHERE n.conversation_id = c.id AND n.platform_message_id = q.last) AS sent_at OFFSET 0) v \
+     CROSS JOIN LATERAL (SELECT count(*) AS count FROM (SELECT n.platform_message_id, n.sent_at FROM messages n \
+         WHERE n.conversation_id = c.id AND NOT n.is_read AND NOT n.is_outgoing \
+         ORDER BY n.sent_at DESC, n.id DESC OFFSET 1000) n WHERE NOT ",
+    covered!(),
+    ") o"
+);
+
 const UNSEEN: &str = concat!(
     "SELECT ",
     message_columns!(),
@@ -120,8 +144,9 @@ const IDEMPOTENCY: &str = "SELECT k.user_id, k.key, k.fingerprint, k.message_id 
         WHERE n.user_id = q.user_id AND n.key = q.key LIMIT 1) k";
 
 /// All statements of this file, to be prepared.
-pub(super) const STATEMENTS: [&str; 12] = [
+pub(super) static STATEMENTS: [&str; 14] = [
     USERS,
+    FREE_USERS,
     ACCOUNTS,
     CONVERSATIONS,
     EXTERNAL_CONVERSATIONS,
@@ -130,20 +155,42 @@ pub(super) const STATEMENTS: [&str; 12] = [
     PARKED_EVENTS,
     OUTBOX_ENTRIES,
     UNREAD,
+    OLDER_UNREAD,
     IDEMPOTENCY,
     UNSEEN,
     LEASES,
 ];
+
+/// What becomes of users whose rows others hold.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Lock {
+    /// They are waited for, up to two seconds.
+    Wait,
+    /// They are left out.
+    Skip,
+}
 
 /// Begins the transaction, locks the users and fills the workspace, in one round trip.
 pub(super) async fn load(
     connection: &Connection,
     vault: &Vault,
     needs: &Needs,
+    lock: Lock,
     workspace: &mut Workspace,
-) -> Result<(), StoreError> {
+) -> Result<(), Trouble> {
     let keys = Keys::of(needs);
-    let loaded = connection.wait(keys.ask(connection)?).await?;
+    let mut is_held = false;
+    let asked = keys
+        .ask(connection, lock)?
+        .inspect_err(|error| is_held = is_contended(error));
+    let loaded = connection.wait(asked).await;
+    let loaded = loaded.map_err(|error| {
+        if is_held {
+            Trouble::Contended(error)
+        } else {
+            error.into()
+        }
+    })?;
     for row in &loaded.users {
         workspace.streams.insert(UserId(read(row, 0)?), Seq(read(row, 1)?));
     }
@@ -176,6 +223,10 @@ pub(super) async fn load(
             external_id: read::<Option<&str>>(row, 2)?.map(ExternalId::from),
             sent_at: read(row, 3)?,
         });
+    }
+    for row in &loaded.older_unread {
+        let key = (ConversationId(read(row, 0)?), ExternalId::from(read::<&str>(row, 1)?));
+        workspace.older_unread.insert(key, read(row, 2)?);
     }
     for row in &loaded.leases {
         workspace.leases.insert(AccountId(read(row, 0)?), read(row, 1)?);
@@ -217,7 +268,9 @@ struct Keys<'n> {
     outbox: Vec<Uuid>,
     outbox_messages: Vec<Uuid>,
     unread: Vec<Uuid>,
-    unread_chats: (Vec<Uuid>, Vec<&'n str>),
+    seen: (Vec<Uuid>, Vec<&'n str>, Vec<&'n str>),
+    /// Of `seen`, the messages' numbers.
+    seen_numbers: Vec<Option<i64>>,
     unseen_chats: (Vec<Uuid>, Vec<&'n str>),
     leases: Vec<Uuid>,
     idempotency: (Vec<Uuid>, Vec<&'n str>),
@@ -234,6 +287,7 @@ struct Loaded {
     parked: Vec<Row>,
     outbox: Vec<Row>,
     unread: Vec<Row>,
+    older_unread: Vec<Row>,
     idempotency: Vec<Row>,
     unseen: Vec<Row>,
     leases: Vec<Row>,
@@ -261,7 +315,12 @@ impl<'n> Keys<'n> {
             // The entry of every message that is named: a repeated append finds what the first one left in the outbox.
             outbox_messages: needs.outbox_of_messages.union(&needs.messages).map(|id| id.0).collect(),
             unread: needs.unread.iter().map(|ConversationId(id)| *id).collect(),
-            unread_chats: chats(&needs.unread_chats),
+            seen: (
+                needs.seen.iter().map(|(account, _, _)| account.0).collect(),
+                needs.seen.iter().map(|(_, chat, _)| chat.as_str()).collect(),
+                needs.seen.iter().map(|(_, _, last)| last.as_str()).collect(),
+            ),
+            seen_numbers: needs.seen.iter().map(|(_, _, last)| last.number()).collect(),
             unseen_chats: chats(&needs.unseen_chats),
             leases: needs.leases.iter().map(|AccountId(id)| *id).collect(),
             idempotency: needs
@@ -276,16 +335,21 @@ impl<'n> Keys<'n> {
     fn ask<'a>(
         &'a self,
         connection: &'a Connection,
+        lock: Lock,
     ) -> Result<impl Future<Output = Result<Loaded, Error>> + use<'a, 'n>, StoreError> {
+        let users = match lock {
+            Lock::Wait => USERS,
+            Lock::Skip => FREE_USERS,
+        };
         let ask = |sql: &'static str| {
             let statement = connection.statement(sql)?;
             Ok::<_, StoreError>(Ask { connection, statement })
         };
-        let (users, accounts, conversations) = (ask(USERS)?, ask(ACCOUNTS)?, ask(CONVERSATIONS)?);
+        let (users, accounts, conversations) = (ask(users)?, ask(ACCOUNTS)?, ask(CONVERSATIONS)?);
         let (external_conversations, messages) = (ask(EXTERNAL_CONVERSATIONS)?, ask(MESSAGES)?);
         let (external_messages, parked) = (ask(EXTERNAL_MESSAGES)?, ask(PARKED_EVENTS)?);
         let (outbox, unread, idempotency) = (ask(OUTBOX_ENTRIES)?, ask(UNREAD)?, ask(IDEMPOTENCY)?);
-        let (unseen, leases) = (ask(UNSEEN)?, ask(LEASES)?);
+        let (older_unread, unseen, leases) = (ask(OLDER_UNREAD)?, ask(UNSEEN)?, ask(LEASES)?);
         Ok(async move {
             let (repeats, repeat_keys) = &self.idempotency;
             let (accounts_of_chats, chats) = &self.external_conversations;
@@ -301,15 +365,16 @@ impl<'n> Keys<'n> {
             let by_chat: [&(dyn ToSql + Sync); 2] = [accounts_of_chats, chats];
             let ids_of_messages: [&(dyn ToSql + Sync); 3] = [&self.messages, repeats, repeat_keys];
             let ids_of_entries: [&(dyn ToSql + Sync); 4] = [&self.outbox, &self.outbox_messages, repeats, repeat_keys];
-            let (unread_accounts, unread_chats) = &self.unread_chats;
+            let (seen_accounts, seen_chats, seen_last) = &self.seen;
             let (unseen_accounts, unseen_chats) = &self.unseen_chats;
-            let of_unread: [&(dyn ToSql + Sync); 3] = [&self.unread, unread_accounts, unread_chats];
+            let of_unread: [&(dyn ToSql + Sync); 3] = [&self.unread, seen_accounts, seen_chats];
+            let of_seen: [&(dyn ToSql + Sync); 4] = [seen_accounts, seen_chats, seen_last, &self.seen_numbers];
             let of_unseen: [&(dyn ToSql + Sync); 2] = [unseen_accounts, unseen_chats];
             let ids_of_leases: [&(dyn ToSql + Sync); 1] = [&self.leases];
-            let no_unread = self.unread.is_empty() && unread_chats.is_empty();
+            let no_unread = self.unread.is_empty() && seen_chats.is_empty();
             // join! polls in this order, and a statement is sent when it is first polled.
             let answers = futures_util::join!(
-                connection.client().batch_execute("BEGIN"),
+                connection.client().batch_execute(BEGIN),
                 users.unless(false, &ids_of_users),
                 accounts.unless(
                     self.accounts.is_empty() && self.conversations.is_empty(),
@@ -322,6 +387,7 @@ impl<'n> Keys<'n> {
                 parked.unless(external.is_empty(), &by_message),
                 outbox.unless(no_entry, &ids_of_entries),
                 unread.unless(no_unread, &of_unread),
+                older_unread.unless(seen_chats.is_empty(), &of_seen),
                 idempotency.unless(repeats.is_empty(), &by_repeat),
                 unseen.unless(unseen_chats.is_empty(), &of_unseen),
                 leases.unless(self.leases.is_empty(), &ids_of_leases),
@@ -337,9 +403,10 @@ impl<'n> Keys<'n> {
                 parked: answers.7?,
                 outbox: answers.8?,
                 unread: answers.9?,
-                idempotency: answers.10?,
-                unseen: answers.11?,
-                leases: answers.12?,
+                older_unread: answers.10?,
+                idempotency: answers.11?,
+                unseen: answers.12?,
+                leases: answers.13?,
             })
         })
     }

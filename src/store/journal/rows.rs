@@ -17,7 +17,7 @@ use crate::vault::{Place, Vault};
 #[derive(Default)]
 pub(super) struct Rows<'w> {
     pub read_conversations: Vec<Uuid>,
-    pub read_messages: Vec<Uuid>,
+    pub read_up_to: ReadRows,
     pub remembered: MemoryRows<'w>,
     pub forgotten: MemoryRows<'w>,
     pub accounts: AccountRows<'w>,
@@ -38,6 +38,13 @@ pub(super) struct Rows<'w> {
     pub idempotency_new: IdempotencyRows<'w>,
     pub events: EventRows,
     pub streams: StreamRows,
+}
+
+#[derive(Default)]
+pub(super) struct ReadRows {
+    pub conversation_id: Vec<Uuid>,
+    pub number: Vec<Option<i64>>,
+    pub sent_at: Vec<Option<OffsetDateTime>>,
 }
 
 #[derive(Default)]
@@ -95,6 +102,7 @@ pub(super) struct MessageRows<'w> {
     pub edited_at: Vec<Option<OffsetDateTime>>,
     pub deleted_at: Vec<Option<OffsetDateTime>>,
     pub created_at: Vec<OffsetDateTime>,
+    pub is_sent_here: Vec<bool>,
 }
 
 #[derive(Default)]
@@ -177,7 +185,11 @@ impl<'w> Rows<'w> {
 
     fn collect_conversations(&mut self, workspace: &'w Workspace) {
         let dirty = &workspace.dirty;
-        self.read_messages = dirty.read_messages.iter().map(|id| id.0).collect();
+        for read in &dirty.read_up_to {
+            self.read_up_to.conversation_id.push(read.conversation_id.0);
+            self.read_up_to.number.push(read.number);
+            self.read_up_to.sent_at.push(read.sent_at);
+        }
         self.read_conversations = dirty.read_conversations.iter().map(|id| id.0).collect();
         for account in dirty.accounts.iter().filter_map(|id| workspace.accounts.get(id)) {
             self.accounts.push(account);
@@ -359,6 +371,7 @@ impl<'w> MessageRows<'w> {
         self.edited_at.push(message.edited_at);
         self.deleted_at.push(message.deleted_at);
         self.created_at.push(message.created_at);
+        self.is_sent_here.push(message.is_sent_here);
         Ok(())
     }
 }

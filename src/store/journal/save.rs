@@ -9,12 +9,17 @@ use tokio_postgres::types::ToSql;
 
 use super::Trouble;
 use super::rows::Rows;
-use crate::store::errors::classify;
+use crate::store::errors::{classify, is_contended};
 use crate::store::pool::{Connection, PATIENCE, Transaction};
 
 const READ_CONVERSATIONS: &str = "UPDATE messages SET is_read = true \
     WHERE conversation_id = ANY($1::uuid[]) AND NOT is_read AND NOT is_outgoing";
-const READ_MESSAGES: &str = "UPDATE messages SET is_read = true WHERE id = ANY($1::uuid[]) AND NOT is_read";
+const READ_UP_TO: &str = concat!(
+    "UPDATE messages n SET is_read = true \
+     FROM unnest($1::uuid[], $2::bigint[], $3::timestamptz[]) AS v(conversation_id, number, sent_at) \
+     WHERE n.conversation_id = v.conversation_id AND NOT n.is_read AND NOT n.is_outgoing AND ",
+    covered!()
+);
 const REMEMBER: &str = "INSERT INTO link_memory (account_id, name, value) \
     SELECT * FROM unnest($1::uuid[], $2::text[], $3::bytea[]) \
     ON CONFLICT (account_id, name) DO UPDATE SET value = excluded.value";
@@ -40,10 +45,11 @@ const DELETE_MESSAGES: &str = "WITH reactions AS (DELETE FROM message_reactions 
     DELETE FROM messages WHERE id = ANY($1::uuid[])";
 const INSERT_MESSAGES: &str = "INSERT INTO messages (id, conversation_id, platform_message_id, sender_id, sender_name, \
     content, message_type, media_url, reply_to, is_outgoing, is_read, status, status_reason, sent_at, delivered_at, \
-    read_at, edited_at, deleted_at, created_at, attachments) SELECT * FROM unnest($1::uuid[], $2::uuid[], $3::text[], $4::text[], \
+    read_at, edited_at, deleted_at, created_at, attachments, is_sent_here) \
+    SELECT * FROM unnest($1::uuid[], $2::uuid[], $3::text[], $4::text[], \
     $5::text[], $6::bytea[], $7::text[], $8::bytea[], $9::text[], $10::boolean[], $11::boolean[], $12::text[], \
     $13::text[], $14::timestamptz[], $15::timestamptz[], $16::timestamptz[], $17::timestamptz[], $18::timestamptz[], \
-    $19::timestamptz[], $20::bytea[])";
+    $19::timestamptz[], $20::bytea[], $21::boolean[])";
 const UPDATE_MESSAGES: &str = "UPDATE messages m SET platform_message_id = v.platform_message_id, content = v.content, \
     media_url = v.media_url, is_read = v.is_read, status = v.status, status_reason = v.status_reason, \
     delivered_at = v.delivered_at, read_at = v.read_at, edited_at = v.edited_at, deleted_at = v.deleted_at, \
@@ -78,9 +84,9 @@ const UPDATE_STREAMS: &str = "UPDATE users u SET last_seq = v.last_seq \
 const DELETE_OUTBOX: &str = "DELETE FROM outbox WHERE id = ANY($1::uuid[]) OR message_id = ANY($2::uuid[])";
 
 /// All statements of this file, to be prepared.
-pub(super) const STATEMENTS: [&str; 21] = [
+pub(super) static STATEMENTS: [&str; 21] = [
     READ_CONVERSATIONS,
-    READ_MESSAGES,
+    READ_UP_TO,
     REMEMBER,
     FORGET,
     UPDATE_ACCOUNTS,
@@ -174,6 +180,7 @@ pub(super) async fn save_and_commit(
         for answer in answers {
             answer.wait().await.map_err(|error| match error.as_db_error() {
                 // The database has refused a statement: then COMMIT, which follows it, rolls back.
+                Some(_) if is_contended(&error) => Trouble::Contended(classify(&error)),
                 Some(_) => Trouble::from(classify(&error)),
                 None => Trouble::Moment(StoreError::Unknown(error.to_string())),
             })?;
@@ -228,8 +235,12 @@ fn statements<'a>(connection: &'a Connection, rows: &'a Rows<'_>) -> Result<Vec<
 fn push_conversations<'a>(pipeline: &mut Pipeline<'a>, rows: &'a Rows<'_>) -> Result<(), StoreError> {
     let read = &rows.read_conversations;
     pipeline.push(READ_CONVERSATIONS, read.is_empty(), [read])?;
-    let read = &rows.read_messages;
-    pipeline.push(READ_MESSAGES, read.is_empty(), [read])?;
+    let read = &rows.read_up_to;
+    pipeline.push(
+        READ_UP_TO,
+        read.conversation_id.is_empty(),
+        [&read.conversation_id, &read.number, &read.sent_at],
+    )?;
     let row = &rows.remembered;
     pipeline.push(REMEMBER, row.name.is_empty(), [&row.account_id, &row.name, &row.value])?;
     let row = &rows.forgotten;
@@ -309,6 +320,7 @@ fn push_messages<'a>(pipeline: &mut Pipeline<'a>, rows: &'a Rows<'_>) -> Result<
             &row.deleted_at,
             &row.created_at,
             &row.attachments,
+            &row.is_sent_here,
         ],
     )?;
     let row = &rows.messages;

@@ -1,6 +1,6 @@
 //! What a platform reported. Every order of {message, edit, delete, reaction, receipt} ends in the same state.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use time::OffsetDateTime;
 
@@ -29,13 +29,16 @@ pub(super) fn apply_inbound(
     check(workspace, account_id, chat, events)?;
     remember(workspace, account_id, link);
     let (conversation_id, is_new) = find_or_create(workspace, user_id, account_id, chat)?;
-    let mut profile_changed = false;
-    let mut conversation_told = false;
+    let mut is_untold = is_new;
     for event in events {
-        profile_changed |= learn(workspace, conversation_id, event);
-        conversation_told |= apply_kind(workspace, user_id, conversation_id, &event.kind);
+        is_untold |= learn(workspace, conversation_id, event);
+        match apply_kind(workspace, user_id, conversation_id, &event.kind) {
+            Effect::Told => is_untold = false,
+            Effect::Untold => is_untold = true,
+            Effect::None => {}
+        }
     }
-    if (profile_changed || is_new) && !conversation_told {
+    if is_untold {
         tell(workspace, user_id, conversation_id, Vec::new());
     }
     Ok(Appended::default())
@@ -78,9 +81,14 @@ fn check(
 ) -> Result<(), Refusal> {
     let conversation_id = workspace.conversation_ids.get(&(account_id, chat.clone())).copied();
     let mut waiting: HashMap<&ExternalId, usize> = HashMap::new();
+    let mut arrived: HashSet<&ExternalId> = HashSet::new();
     for event in events {
         let Some(message) = event.kind.message() else { continue };
-        if matches!(event.kind, InboundKind::Message(_) | InboundKind::SeenUpTo { .. })
+        if matches!(event.kind, InboundKind::Message(_)) {
+            arrived.insert(message);
+        }
+        if matches!(event.kind, InboundKind::SeenUpTo { .. })
+            || arrived.contains(message)
             || conversation_id.is_some_and(|id| is_known(workspace, id, message))
         {
             continue;
@@ -142,24 +150,38 @@ fn learn(workspace: &mut Workspace, id: ConversationId, event: &InboundEvent) ->
     changes
 }
 
-/// True when the events it caused carry the conversation.
-fn apply_kind(workspace: &mut Workspace, user_id: UserId, id: ConversationId, kind: &InboundKind) -> bool {
+/// What an inbound event did to the conversation itself.
+enum Effect {
+    None,
+    /// It changed, or was left as it is, and an event carries all that it is now.
+    Told,
+    /// It changed and no event that its list follows says so yet.
+    Untold,
+}
+
+impl Effect {
+    fn told_if(is_told: bool) -> Self {
+        if is_told { Self::Told } else { Self::None }
+    }
+}
+
+fn apply_kind(workspace: &mut Workspace, user_id: UserId, id: ConversationId, kind: &InboundKind) -> Effect {
     match kind {
         InboundKind::Message(message) => receive(workspace, user_id, id, message),
-        InboundKind::Typing { .. } | InboundKind::Profile => false,
+        InboundKind::Typing { .. } | InboundKind::Profile => Effect::None,
         InboundKind::SeenUpTo { message, by_peer, at } if *by_peer => {
             seen::by_peer(workspace, user_id, id, message, *at);
-            false
+            Effect::None
         }
-        InboundKind::SeenUpTo { message, .. } => seen::by_person(workspace, user_id, id, message),
+        InboundKind::SeenUpTo { message, .. } => Effect::told_if(seen::by_person(workspace, user_id, id, message)),
         InboundKind::Edited { message, .. }
         | InboundKind::Deleted { message, .. }
         | InboundKind::Reaction { message, .. }
         | InboundKind::Receipt { message, .. } => match workspace.message_ids.get(&(id, message.clone())) {
-            Some(message_id) => change(workspace, user_id, *message_id, kind),
+            Some(message_id) => Effect::told_if(change(workspace, user_id, *message_id, kind)),
             None => {
                 park(workspace, user_id, id, message, kind);
-                false
+                Effect::None
             }
         },
     }
@@ -197,13 +219,13 @@ pub(super) fn unpark(workspace: &mut Workspace, user_id: UserId, id: Conversatio
     }
 }
 
-fn receive(workspace: &mut Workspace, user_id: UserId, id: ConversationId, inbound: &InboundMessage) -> bool {
+fn receive(workspace: &mut Workspace, user_id: UserId, id: ConversationId, inbound: &InboundMessage) -> Effect {
     if let Some(known) = workspace.message_ids.get(&(id, inbound.external_id.clone())).copied() {
         // An echo of an own message proves that it went out; anything else is a redelivery.
         if inbound.is_outgoing {
             climb(workspace, user_id, known, DeliveryStatus::Sent, None, workspace.now);
         }
-        return false;
+        return Effect::None;
     }
     let message = Message {
         id: MessageId::generate(workspace.now),
@@ -231,8 +253,11 @@ fn receive(workspace: &mut Workspace, user_id: UserId, id: ConversationId, inbou
         edited_at: None,
         deleted_at: None,
         created_at: workspace.now,
+        is_sent_here: false,
     };
+    let mut is_changed = !message.is_read;
     if let Some(conversation) = workspace.conversation_mut(id) {
+        is_changed |= conversation.last_message_at < Some(message.sent_at);
         conversation.last_message_at = conversation.last_message_at.max(Some(message.sent_at));
         conversation.unread_count += i32::from(!message.is_read);
     }
@@ -250,7 +275,12 @@ fn receive(workspace: &mut Workspace, user_id: UserId, id: ConversationId, inbou
         );
     }
     unpark(workspace, user_id, id, &inbound.external_id);
-    true
+    // A page that knows nothing of old messages takes no notice of their events.
+    match (inbound.is_history, is_changed) {
+        (false, _) => Effect::Told,
+        (true, true) => Effect::Untold,
+        (true, false) => Effect::None,
+    }
 }
 
 /// When the message was sent. Some platforms tell whole seconds: one that arrives in the second of the newest message

@@ -10,6 +10,7 @@ mod read;
 mod seen;
 mod send;
 
+use super::account::AccountState;
 use super::append::{Append, Appended, Change, Refusal};
 use super::event::EventKind;
 use super::workspace::Workspace;
@@ -61,6 +62,11 @@ pub fn apply(workspace: &mut Workspace, append: &Append) -> Result<Appended, Ref
                 .get_mut(account_id)
                 .filter(|account| account.user_id == user_id);
             let account = account.ok_or(Refusal::NoAccount)?;
+            // What was still on its way when the person disconnected the account is no news any more.
+            let is_late = !account.is_active && *state != AccountState::Disabled;
+            if is_late {
+                return Ok(Appended::default());
+            }
             if account.state != *state || account.state_reason != *reason || account.state_until != *until {
                 account.state = *state;
                 account.state_reason.clone_from(reason);

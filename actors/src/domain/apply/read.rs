@@ -1,5 +1,9 @@
 //! What the person has seen.
 
+use std::collections::HashSet;
+
+use time::OffsetDateTime;
+
 use super::super::append::{Appended, Refusal};
 use super::super::event::EventKind;
 use super::super::outbound::{OutboundAction, OutboxEntry, OutboxState};
@@ -38,27 +42,16 @@ pub(super) fn read_conversation(
     tell_platform: bool,
 ) -> Result<Appended, Refusal> {
     own_conversation(workspace, user_id, id)?;
-    let unread = workspace.unread.remove(&id).unwrap_or_default();
     let count = workspace
         .conversations
         .get(&id)
         .map_or(0, |conversation| conversation.unread_count);
-    // Messages that came earlier in this very batch are not in `unread`: they are only in the workspace.
-    let mut read: Vec<MessageId> = unread.iter().map(|message| message.id).collect();
-    let in_workspace: Vec<MessageId> = workspace
-        .messages
-        .values()
-        .filter(|message| message.conversation_id == id && !message.is_read)
-        .map(|message| message.id)
-        .collect();
-    for message_id in in_workspace {
-        if let Some(message) = workspace.message_mut(message_id) {
-            message.is_read = true;
-        }
-        if !read.contains(&message_id) {
-            read.push(message_id);
-        }
-    }
+    let unread = workspace.unread.get(&id).into_iter().flatten();
+    let newest = unread.filter_map(|message| message.external_id.clone()).next();
+    let (read, _) = mark_read(workspace, id, |_, _| true);
+    workspace
+        .older_unread
+        .retain(|(conversation, _), _| *conversation != id);
     if read.is_empty() && count == 0 {
         return Ok(Appended::default());
     }
@@ -66,7 +59,6 @@ pub(super) fn read_conversation(
     if let Some(conversation) = workspace.conversation_mut(id) {
         conversation.unread_count = 0;
     }
-    let newest = unread.into_iter().find_map(|message| message.external_id);
     let seq = tell(workspace, user_id, id, read);
     let outbox = newest
         .filter(|_| tell_platform)
@@ -75,6 +67,46 @@ pub(super) fn read_conversation(
         outbox,
         ..Appended::default()
     })
+}
+
+/// Marks those of the conversation's messages in memory that `covers` accepts. Returns which became read, and how many
+/// stay unread of the newest 1,000 stored before this batch and of what came in it.
+pub(super) fn mark_read(
+    workspace: &mut Workspace,
+    id: ConversationId,
+    covers: impl Fn(Option<&ExternalId>, OffsetDateTime) -> bool,
+) -> (Vec<MessageId>, usize) {
+    let mut unread = workspace.unread.remove(&id).unwrap_or_default();
+    // Read or deleted earlier in this very batch.
+    unread.retain(|message| workspace.messages.get(&message.id).is_none_or(|known| !known.is_read));
+    let (seen, left): (Vec<_>, Vec<_>) = unread
+        .into_iter()
+        .partition(|message| covers(message.external_id.as_ref(), message.sent_at));
+    let mut read: Vec<MessageId> = seen.iter().map(|message| message.id).collect();
+    let known: HashSet<MessageId> = read.iter().copied().collect();
+    let mut left_of_batch = 0;
+    let mut in_workspace = Vec::new();
+    for message in workspace.messages.values() {
+        if message.conversation_id != id || message.is_read {
+            continue;
+        }
+        if covers(message.external_id.as_ref(), message.sent_at) {
+            in_workspace.push(message.id);
+        } else if workspace.dirty.messages_new.contains(&message.id) {
+            left_of_batch += 1;
+        }
+    }
+    for message_id in in_workspace {
+        if let Some(message) = workspace.message_mut(message_id) {
+            message.is_read = true;
+        }
+        if !known.contains(&message_id) {
+            read.push(message_id);
+        }
+    }
+    let count = left.len() + left_of_batch;
+    workspace.unread.insert(id, left);
+    (read, count)
 }
 
 fn read_mark(

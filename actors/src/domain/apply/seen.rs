@@ -3,52 +3,29 @@
 use time::OffsetDateTime;
 
 use super::super::message::DeliveryStatus;
-use super::super::workspace::Workspace;
+use super::super::workspace::{ReadUpTo, Workspace};
 use super::inbound::climb;
 use super::read;
 use crate::ids::{ConversationId, ExternalId, MessageId, UserId};
 
 /// The person has read this far on another device.
 pub(super) fn by_person(workspace: &mut Workspace, user_id: UserId, id: ConversationId, last: &ExternalId) -> bool {
-    let end = End::of(workspace, id, last);
-    let mut read: Vec<MessageId> = Vec::new();
-    if let Some(unread) = workspace.unread.get_mut(&id) {
-        unread.retain(|message| {
-            let is_seen = message
-                .external_id
-                .as_ref()
-                .is_some_and(|external_id| end.covers(external_id, message.sent_at));
-            if is_seen {
-                read.push(message.id);
-            }
-            !is_seen
-        });
-    }
-    let in_workspace: Vec<MessageId> = workspace
-        .messages
-        .values()
-        .filter(|message| message.conversation_id == id && !message.is_read && !message.is_outgoing)
-        .filter(|message| {
-            let external_id = message.external_id.as_ref();
-            external_id.is_some_and(|external_id| end.covers(external_id, message.sent_at))
-        })
-        .map(|message| message.id)
-        .collect();
-    for message_id in in_workspace {
-        if let Some(message) = workspace.message_mut(message_id) {
-            message.is_read = true;
-        }
-        if !read.contains(&message_id) {
-            read.push(message_id);
-        }
-    }
-    if read.is_empty() {
+    let end = read_up_to(workspace, id, last);
+    let covers =
+        |external_id: Option<&ExternalId>, sent_at| external_id.is_some_and(|known| end.covers(known, sent_at));
+    let (read, left) = read::mark_read(workspace, id, covers);
+    let older = workspace.older_unread.get(&(id, last.clone())).copied().unwrap_or(0);
+    let left = i32::try_from(older.saturating_add_unsigned(left as u64)).unwrap_or(i32::MAX);
+    let count = workspace
+        .conversations
+        .get(&id)
+        .map(|conversation| conversation.unread_count);
+    if read.is_empty() && count == Some(left) {
         return false;
     }
-    workspace.dirty.read_messages.extend(&read);
-    let count = i32::try_from(read.len()).unwrap_or(i32::MAX);
+    workspace.dirty.read_up_to.push(end);
     if let Some(conversation) = workspace.conversation_mut(id) {
-        conversation.unread_count = conversation.unread_count.saturating_sub(count).max(0);
+        conversation.unread_count = left;
     }
     read::tell(workspace, user_id, id, read);
     true
@@ -62,7 +39,7 @@ pub(super) fn by_peer(
     last: &ExternalId,
     at: OffsetDateTime,
 ) {
-    let end = End::of(workspace, id, last);
+    let end = read_up_to(workspace, id, last);
     let mut seen: Vec<(OffsetDateTime, MessageId)> = workspace
         .messages
         .values()
@@ -80,27 +57,12 @@ pub(super) fn by_peer(
     }
 }
 
-/// The last message that was seen.
-struct End {
-    number: Option<i64>,
-    sent_at: Option<OffsetDateTime>,
-}
-
-impl End {
-    fn of(workspace: &Workspace, id: ConversationId, last: &ExternalId) -> Self {
-        let known = workspace.message_ids.get(&(id, last.clone()));
-        let known = known.and_then(|message_id| workspace.messages.get(message_id));
-        Self {
-            number: last.as_str().parse().ok(),
-            sent_at: known.map(|message| message.sent_at),
-        }
-    }
-
-    /// Platforms that count their messages mean the number, which also holds when the last one itself is not here.
-    fn covers(&self, external_id: &ExternalId, sent_at: OffsetDateTime) -> bool {
-        match (self.number, external_id.as_str().parse::<i64>()) {
-            (Some(last), Ok(number)) => number <= last,
-            _ => self.sent_at.is_some_and(|last| sent_at <= last),
-        }
+fn read_up_to(workspace: &Workspace, id: ConversationId, last: &ExternalId) -> ReadUpTo {
+    let known = workspace.message_ids.get(&(id, last.clone()));
+    let known = known.and_then(|message_id| workspace.messages.get(message_id));
+    ReadUpTo {
+        conversation_id: id,
+        number: last.number(),
+        sent_at: known.map(|message| message.sent_at),
     }
 }

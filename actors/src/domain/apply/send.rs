@@ -11,6 +11,9 @@ use super::inbound::{climb, delete, edit, react, unpark};
 use super::{act, own_conversation};
 use crate::ids::{ConversationId, ExternalId, MessageId, OutboxId, UserId};
 
+/// Clocks of hubs on one database differ by less.
+const CLOCKS_DIFFER: time::Duration = time::Duration::MINUTE;
+
 pub(super) fn queue(workspace: &mut Workspace, user_id: UserId, new: &NewMessage) -> Result<Appended, Refusal> {
     own_conversation(workspace, user_id, new.conversation_id)?;
     if let Some(idempotency) = &new.idempotency
@@ -116,6 +119,7 @@ fn new_message(workspace: &Workspace, new: &NewMessage, sender_id: String, sent_
         edited_at: None,
         deleted_at: None,
         created_at: workspace.now,
+        is_sent_here: true,
     }
 }
 
@@ -218,17 +222,24 @@ fn set_status(workspace: &mut Workspace, entry: &OutboxEntry, status: DeliverySt
 }
 
 fn sent(workspace: &mut Workspace, entry: &OutboxEntry, id: MessageId, external_id: Option<&ExternalId>) {
+    let Some(queued) = workspace.messages.get(&id) else {
+        return;
+    };
+    let named = |external_id: &ExternalId| {
+        let key = (entry.conversation_id, external_id.clone());
+        let known = workspace.message_ids.get(&key).filter(|known| **known != id);
+        known.and_then(|known| workspace.messages.get(known))
+    };
+    // An id that names another message does not name this one.
+    let external_id = external_id.filter(|external_id| named(external_id).is_none_or(|known| is_echo(known, queued)));
     let Some(external_id) = external_id else {
         return climb(workspace, entry.user_id, id, DeliveryStatus::Sent, None, workspace.now);
     };
-    let key = (entry.conversation_id, external_id.clone());
-    let mut echo = None;
-    if let Some(known) = workspace.message_ids.get(&key).copied().filter(|known| *known != id) {
-        echo = drop_echo(workspace, entry.user_id, known);
-    }
-    if workspace.messages.contains_key(&id) {
-        workspace.message_ids.insert(key, id);
-    }
+    let echo = named(external_id).map(|echo| echo.id);
+    let echo = echo.and_then(|echo| drop_echo(workspace, entry.user_id, echo));
+    workspace
+        .message_ids
+        .insert((entry.conversation_id, external_id.clone()), id);
     if let Some(message) = workspace.message_mut(id) {
         message.external_id = Some(external_id.clone());
     }
@@ -237,6 +248,12 @@ fn sent(workspace: &mut Workspace, entry: &OutboxEntry, id: MessageId, external_
     if let Some(echo) = echo {
         inherit(workspace, entry.user_id, id, &echo);
     }
+}
+
+/// True for what can be the platform's own word of a message that was queued here: stored after that one, as far as the
+/// clocks of two hubs agree.
+fn is_echo(known: &Message, queued: &Message) -> bool {
+    known.is_outgoing && !known.is_sent_here && known.created_at + CLOCKS_DIFFER >= queued.created_at
 }
 
 /// What happened to the echo happened to the message.
