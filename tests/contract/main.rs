@@ -14,6 +14,7 @@ mod accounts;
 mod admin;
 mod bad;
 mod bed;
+mod demo;
 mod frontend;
 mod handshake;
 mod inbox;
