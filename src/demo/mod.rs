@@ -138,6 +138,7 @@ fn prepare(mut settings: Settings) -> Settings {
     // Never a served hub's own data, wherever that lies: in the demo the hub may call this machine.
     settings.database.path = settings.database.path.join("demo");
     settings.redis.url = None;
+    settings.auth.allow_registration = true;
     settings.platforms.custom.allow_private_networks = true;
     settings.limits.standard_per_minute = settings.limits.standard_per_minute.max(REQUESTS_PER_MINUTE);
     settings

@@ -20,6 +20,7 @@ mod handshake;
 mod inbox;
 mod limits;
 mod quarantine;
+mod registration;
 mod send;
 mod settings;
 mod sockets;
