@@ -2,32 +2,30 @@
 //! Who calls it: the command line, the demo and the tests.
 //! What it may not know: how any part does its work.
 
-use std::any::Any;
+mod listen;
+mod signals;
+
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use actix_web::dev::{Server, ServerHandle};
-#[cfg(target_os = "linux")]
-use actix_web::rt::net::TcpStream;
-use actix_web::{HttpServer, web};
+use actix_web::web;
 use hub_actors::Clock;
 use hub_actors::mailbox::CallError;
 use hub_actors::ports::{Bus, NoBus, StoreError};
 use hub_actors::tree::{Tree, TreeParts, TreeSettings};
 use metrics_exporter_prometheus::{BuildError, PrometheusBuilder, PrometheusHandle};
 use secrecy::{ExposeSecret, SecretString};
-#[cfg(target_os = "linux")]
-use socket2::SockRef;
 use tokio::sync::watch;
 
-use crate::cluster::limits::Quotas;
+use crate::cluster::limits::{Limiter, Quotas};
 use crate::cluster::{BusNotice, ClusterError, RedisBus, limits};
 use crate::http::admin::RotationGuard;
 use crate::http::messages::Complete;
 use crate::http::usage::UsageLog;
-use crate::http::{self, AppState, SessionCache, capacity, spa};
+use crate::http::{AppState, SessionCache, spa};
 use crate::media::MediaCache;
 use crate::platforms::{self, ClientError};
 use crate::settings::{Settings, SettingsError};
@@ -35,17 +33,13 @@ use crate::store::Store;
 use crate::vault::tokens::Tokens;
 use crate::vault::{KeyError, MasterKey, Vault};
 use crate::views::FrameEncoder;
+use listen::Address;
+use signals::Signals;
 
 /// How often a running hub looks for keys that another one has added.
 const KEY_REFRESH: Duration = Duration::from_secs(10);
 /// How often the metrics are tidied: what was measured waits in memory until then, or until somebody reads `/metrics`.
 const METRICS_UPKEEP: Duration = Duration::from_secs(5);
-/// A client that takes longer to send a request's head is cut off.
-const REQUEST_HEAD_PATIENCE: Duration = Duration::from_secs(10);
-/// A peer that takes nothing of what waits for it for so long is cut off by the system, also in the middle of a write.
-const UNREAD_PATIENCE: Duration = Duration::from_secs(60);
-const KEEP_ALIVE: Duration = Duration::from_secs(75);
-const BACKLOG: u32 = 4_096;
 /// Parts of files that are fetched from platforms at once.
 const MAX_DOWNLOADS: usize = 16;
 
@@ -53,6 +47,7 @@ const MAX_DOWNLOADS: usize = 16;
 pub struct Application {
     address: SocketAddr,
     server: Server,
+    signals: Signals,
     stop: watch::Sender<bool>,
     tree: Tree,
     store: Store,
@@ -95,12 +90,17 @@ pub enum StartError {
     Frontend(io::Error),
     #[error("the metrics cannot be started: {0}")]
     Metrics(String),
+    #[error("signals cannot be heard: {0}")]
+    Signals(io::Error),
+    #[error("stopped before it had started")]
+    Interrupted,
     #[error("the server failed: {0}")]
     Server(#[from] io::Error),
 }
 
 impl Application {
-    /// Opens the database, starts the actors, and listens. Must be called on an actix system.
+    /// Takes its address, opens the database, listens, and starts the actors last: a hub that cannot start has acted on
+    /// nobody. Must be called on an actix system.
     ///
     /// # Errors
     /// [`StartError`], with what to do about it.
@@ -112,71 +112,13 @@ impl Application {
     ///
     /// # Errors
     /// As [`Application::build`].
-    pub async fn build_with_clock(mut settings: Settings, clock: Clock) -> Result<Self, StartError> {
-        settings.ensure_keys()?;
-        let vault = Vault::new(clock.clone());
-        let master = master_key(&settings)?;
-        let store = Store::connect_with_retention(
-            &settings.database,
-            &settings.retention,
-            vault.clone(),
-            master,
-            clock.clone(),
-        )
-        .await?;
-        let (tree, bus_notices) = start_tree(&settings, &store, &clock).await?;
-        hear(bus_notices, tree.clone());
-        let usage = UsageLog::start(store.clone());
-        let limiter = limits::start(Quotas::from(&settings.limits), settings.redis.url.as_ref())?;
-        let jwt_secret = settings
-            .auth
-            .jwt_secret
-            .clone()
-            .ok_or(StartError::Missing("auth.jwt_secret"))?;
-        let metrics = metrics()?;
-        let media = MediaCache::open(settings.database.path.join("media"), vault.clone());
-        let state = web::Data::new(AppState {
-            tokens: Tokens::new(
-                &jwt_secret,
-                settings.auth.access_ttl,
-                settings.auth.refresh_ttl,
-                clock.clone(),
-            ),
-            site: spa::Site::load(&settings.frontend).map_err(StartError::Frontend)?,
-            settings: Arc::new(settings.clone()),
-            clock,
-            store: store.clone(),
-            vault,
-            tree: tree.clone(),
-            limiter,
-            usage: usage.clone(),
-            metrics: metrics.clone(),
-            sessions: SessionCache::default(),
-            media,
-            downloads: tokio::sync::Semaphore::new(MAX_DOWNLOADS),
-            complete: Complete::default(),
-            rotation: RotationGuard::default(),
-        });
-        if store.is_rotating().await? {
-            state.rotation.continue_in_background(store.clone());
-        }
-        let (address, server) = listen(&settings, &state)?;
-        let background = [
-            actix_rt::spawn(refresh_keys(store.clone())),
-            actix_rt::spawn(tidy_metrics(metrics)),
-        ];
-        tracing::info!(address = %address, "listening on http://{address}");
-        let shutdown = Duration::from_secs(settings.server.shutdown_seconds);
-        Ok(Self {
-            address,
-            server,
-            stop: watch::Sender::new(false),
-            tree,
-            store,
-            usage,
-            shutdown,
-            background,
-        })
+    pub async fn build_with_clock(settings: Settings, clock: Clock) -> Result<Self, StartError> {
+        let mut signals = Signals::hear().map_err(StartError::Signals)?;
+        let prepared = tokio::select! {
+            prepared = Prepared::make(settings, clock) => prepared?,
+            () = signals.received() => return Err(StartError::Interrupted),
+        };
+        prepared.start(signals).await
     }
 
     /// Where it listens; tells the port when the settings asked for any.
@@ -195,13 +137,13 @@ impl Application {
     ///
     /// # Errors
     /// When the server fails.
-    pub async fn run_until_stopped(self) -> Result<(), StartError> {
+    pub async fn run_until_stopped(mut self) -> Result<(), StartError> {
         let handle = self.server.handle();
         let mut stop = self.stop.subscribe();
         let server = actix_rt::spawn(self.server);
         tokio::select! {
             _ = stop.wait_for(|stop| *stop) => {}
-            () = terminated() => {}
+            () = self.signals.received() => {}
         }
         tracing::info!("stopping");
         drain(&handle, &self.tree, self.shutdown).await;
@@ -233,18 +175,122 @@ async fn drain(handle: &ServerHandle, tree: &Tree, patience: Duration) {
     tree.stop(patience / 4).await;
 }
 
-async fn terminated() {
-    use tokio::signal::unix::{SignalKind, signal};
-    let mut signals = match (signal(SignalKind::terminate()), signal(SignalKind::interrupt())) {
-        (Ok(terminate), Ok(interrupt)) => (terminate, interrupt),
-        (Err(error), _) | (_, Err(error)) => {
-            tracing::error!(%error, "signals cannot be heard");
-            return std::future::pending().await;
+/// A hub that only has to begin: it listens, and has acted on nobody.
+struct Prepared {
+    settings: Settings,
+    clock: Clock,
+    vault: Vault,
+    store: Store,
+    parts: TreeParts,
+    bus_notices: BusNotices,
+    limiter: Arc<dyn Limiter>,
+    tokens: Tokens,
+    site: spa::Site,
+    metrics: PrometheusHandle,
+    is_rotating: bool,
+    address: SocketAddr,
+    listener: TcpListener,
+}
+
+impl Prepared {
+    async fn make(mut settings: Settings, clock: Clock) -> Result<Self, StartError> {
+        settings.ensure_keys()?;
+        let vault = Vault::new(clock.clone());
+        let master = master_key(&settings)?;
+        let bind = |error| StartError::Bind {
+            address: settings.server.bind,
+            error,
+        };
+        let address = Address::take(settings.server.bind).map_err(bind)?;
+        let jwt_secret = settings.auth.jwt_secret.as_ref();
+        let tokens = Tokens::new(
+            jwt_secret.ok_or(StartError::Missing("auth.jwt_secret"))?,
+            settings.auth.access_ttl,
+            settings.auth.refresh_ttl,
+            clock.clone(),
+        );
+        let site = spa::Site::load(&settings.frontend).map_err(StartError::Frontend)?;
+        let limiter = limits::start(Quotas::from(&settings.limits), settings.redis.url.as_ref())?;
+        let metrics = metrics()?;
+        let store = Store::connect_with_retention(
+            &settings.database,
+            &settings.retention,
+            vault.clone(),
+            master,
+            clock.clone(),
+        )
+        .await?;
+        let is_rotating = store.is_rotating().await?;
+        let (parts, bus_notices) = tree_parts(&settings, &store, &clock)?;
+        let listener = address.listen().map_err(bind)?;
+        let address = listener.local_addr().map_err(bind)?;
+        Ok(Self {
+            settings,
+            clock,
+            vault,
+            store,
+            parts,
+            bus_notices,
+            limiter,
+            tokens,
+            site,
+            metrics,
+            is_rotating,
+            address,
+            listener,
+        })
+    }
+
+    async fn start(self, signals: Signals) -> Result<Application, StartError> {
+        let Self { settings, store, .. } = self;
+        let shutdown = Duration::from_secs(settings.server.shutdown_seconds);
+        let tree = Tree::start(self.parts).await?;
+        hear(self.bus_notices, tree.clone());
+        let usage = UsageLog::start(store.clone());
+        let state = web::Data::new(AppState {
+            tokens: self.tokens,
+            site: self.site,
+            settings: Arc::new(settings.clone()),
+            clock: self.clock,
+            store: store.clone(),
+            media: MediaCache::open(settings.database.path.join("media"), self.vault.clone()),
+            vault: self.vault,
+            tree: tree.clone(),
+            limiter: self.limiter,
+            usage: usage.clone(),
+            metrics: self.metrics.clone(),
+            sessions: SessionCache::default(),
+            downloads: tokio::sync::Semaphore::new(MAX_DOWNLOADS),
+            complete: Complete::default(),
+            rotation: RotationGuard::default(),
+        });
+        let server = match listen::serve(&settings.server, self.listener, &state) {
+            Ok(server) => server,
+            Err(error) => {
+                tree.stop(shutdown).await;
+                return Err(StartError::Server(error));
+            }
+        };
+        if self.is_rotating {
+            state.rotation.continue_in_background(store.clone());
         }
-    };
-    tokio::select! {
-        _ = signals.0.recv() => {}
-        _ = signals.1.recv() => {}
+        let background = [
+            actix_rt::spawn(refresh_keys(store.clone())),
+            actix_rt::spawn(tidy_metrics(self.metrics)),
+        ];
+        let address = self.address;
+        tracing::info!(address = %address, "listening on http://{address}");
+        Ok(Application {
+            address,
+            server,
+            signals,
+            stop: watch::Sender::new(false),
+            tree,
+            store,
+            usage,
+            shutdown,
+            background,
+        })
     }
 }
 
@@ -262,7 +308,7 @@ type BusNotices = tokio::sync::mpsc::Receiver<BusNotice>;
 /// Word from other hubs that may wait; more is dropped, and sessions find what they missed by themselves.
 const MAX_NOTICES: usize = 10_000;
 
-async fn start_tree(settings: &Settings, store: &Store, clock: &Clock) -> Result<(Tree, BusNotices), StartError> {
+fn tree_parts(settings: &Settings, store: &Store, clock: &Clock) -> Result<(TreeParts, BusNotices), StartError> {
     let (sender, notices) = tokio::sync::mpsc::channel(MAX_NOTICES);
     let bus: Arc<dyn Bus> = match &settings.redis.url {
         Some(url) => Arc::new(RedisBus::start(url, store.epoch_text(), move |notice| {
@@ -299,7 +345,7 @@ async fn start_tree(settings: &Settings, store: &Store, clock: &Clock) -> Result
         encoder: Arc::new(FrameEncoder),
         bus,
     };
-    Ok((Tree::start(parts).await?, notices))
+    Ok((parts, notices))
 }
 
 fn cores() -> usize {
@@ -317,44 +363,6 @@ fn hear(mut notices: BusNotices, tree: Tree) {
             }
         }
     });
-}
-
-fn listen(settings: &Settings, state: &web::Data<AppState>) -> Result<(SocketAddr, Server), StartError> {
-    let bind = |error| StartError::Bind {
-        address: settings.server.bind,
-        error,
-    };
-    let listener = TcpListener::bind(settings.server.bind).map_err(bind)?;
-    let address = listener.local_addr().map_err(bind)?;
-    let shared = state.clone();
-    let workers = if settings.server.workers == 0 {
-        cores()
-    } else {
-        settings.server.workers
-    };
-    let server = HttpServer::new(move || http::application(shared.clone()))
-        .backlog(BACKLOG)
-        .max_connections(capacity::connections_per_worker(workers))
-        .client_request_timeout(REQUEST_HEAD_PATIENCE)
-        .keep_alive(KEEP_ALIVE)
-        .shutdown_timeout(settings.server.shutdown_seconds)
-        .on_connect(|connection, _| limit_unread(connection))
-        .workers(workers)
-        .disable_signals();
-    Ok((address, server.listen(listener).map_err(bind)?.run()))
-}
-
-/// TCP_USER_TIMEOUT (RFC 5482): without it a closed WebSocket whose peer reads nothing keeps its last bytes, and its place,
-/// for as long as the peer likes.
-fn limit_unread(connection: &dyn Any) {
-    #[cfg(target_os = "linux")]
-    if let Some(stream) = connection.downcast_ref::<TcpStream>()
-        && let Err(error) = SockRef::from(stream).set_tcp_user_timeout(Some(UNREAD_PATIENCE))
-    {
-        tracing::debug!(%error, "a connection has no limit on what it leaves unread");
-    }
-    #[cfg(not(target_os = "linux"))]
-    let _ = (connection, UNREAD_PATIENCE);
 }
 
 async fn refresh_keys(store: Store) {

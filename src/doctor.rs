@@ -52,11 +52,14 @@ pub async fn examine(settings: Result<Settings, SettingsError>) -> Vec<Finding> 
             return findings;
         }
     };
-    note("settings", Ok("every value is allowed".to_owned()));
-    note("address", address(&settings).await);
-    if settings.database.is_embedded() {
-        note("folder", folder(&settings.database.path));
+    let mut words = "every value is allowed".to_owned();
+    let idle = settings.platforms.without_effect();
+    if !idle.is_empty() {
+        words.push_str(&format!("; without effect in this version: {}", idle.join(", ")));
     }
+    note("settings", Ok(words));
+    note("address", address(&settings).await);
+    note("folder", folder(&settings.database.path));
     let keys = keys(&mut settings);
     let have_keys = keys.is_ok();
     note("keys", keys);
@@ -262,10 +265,16 @@ mod tests {
     async fn a_fresh_machine_is_fine_and_stays_untouched() {
         let folder = tempfile::tempdir().unwrap();
         let mut settings = Settings::default();
+        settings.platforms.slack.client_id = Some("1".to_owned());
         settings.server.bind = SocketAddr::from(([127, 0, 0, 1], 0));
         settings.database.path = folder.path().join("data");
         let findings = examine(Ok(settings)).await;
         assert!(findings.iter().all(|finding| finding.result.is_ok()), "{findings:?}");
+        assert!(
+            findings[0]
+                .to_string()
+                .ends_with("without effect in this version: platforms.slack")
+        );
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
     }
 

@@ -6,7 +6,8 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use messaging_hub::app::Application;
+use messaging_hub::app::{Application, StartError};
+use messaging_hub::demo::DemoError;
 use messaging_hub::settings::{KeySource, Settings, SettingsError};
 use messaging_hub::{demo, doctor, http, maintenance, telemetry};
 
@@ -99,12 +100,30 @@ fn failed(error: impl std::error::Error) -> Failure {
     Failure::Work(error.to_string())
 }
 
+impl From<StartError> for Failure {
+    fn from(error: StartError) -> Self {
+        match error {
+            StartError::Settings(error) => Self::Settings(error),
+            error => failed(error),
+        }
+    }
+}
+
+impl From<DemoError> for Failure {
+    fn from(error: DemoError) -> Self {
+        match error {
+            DemoError::Settings(error) | DemoError::Hub(StartError::Settings(error)) => Self::Settings(error),
+            error => failed(error),
+        }
+    }
+}
+
 /// False when a check found something wrong.
 async fn run(CommandLine { config, command }: CommandLine) -> Result<bool, Failure> {
     let settings = Settings::load(config.as_deref());
     match command.unwrap_or(Command::Serve) {
         Command::Serve => serve(settings?).await?,
-        Command::Demo => demo::run(settings?).await.map_err(failed)?,
+        Command::Demo => demo::run(settings?).await?,
         Command::Doctor => {
             let findings = doctor::examine(settings).await;
             findings.iter().for_each(|finding| println!("{finding}"));
@@ -112,8 +131,8 @@ async fn run(CommandLine { config, command }: CommandLine) -> Result<bool, Failu
         }
         Command::Health => return Ok(doctor::is_healthy(&settings?).await),
         Command::Openapi => println!("{}", http::openapi::document().to_pretty_json().map_err(failed)?),
-        Command::Migrate => println!("{}", maintenance::migrate(settings?).await.map_err(failed)?),
-        Command::RotateKey => println!("{}", maintenance::rotate_key(settings?).await.map_err(failed)?),
+        Command::Migrate => println!("{}", maintenance::migrate(settings?).await?),
+        Command::RotateKey => println!("{}", maintenance::rotate_key(settings?).await?),
     }
     Ok(true)
 }
@@ -123,6 +142,14 @@ async fn serve(mut settings: Settings) -> Result<(), Failure> {
     if let KeySource::Created(file) = settings.ensure_keys()? {
         tracing::info!("the keys of this hub were made; they are in {}", file.display());
     }
-    let application = Application::build(settings).await.map_err(failed)?;
-    application.run_until_stopped().await.map_err(failed)
+    for section in settings.platforms.without_effect() {
+        tracing::warn!("{section} is set, and has no effect in this version");
+    }
+    match Application::build(settings).await {
+        Err(StartError::Interrupted) => {
+            tracing::info!("{}", StartError::Interrupted);
+            Ok(())
+        }
+        application => Ok(application?.run_until_stopped().await?),
+    }
 }

@@ -43,7 +43,7 @@ async fn rotate(store: &Store) -> Result<String, StartError> {
 }
 
 async fn open(mut settings: Settings) -> Result<Store, StartError> {
-    telemetry::start(&settings.log);
+    telemetry::start_beside_answer(&settings.log);
     settings.ensure_keys()?;
     let clock = Clock::system();
     let master = master_key(&settings)?;

@@ -60,7 +60,7 @@ impl Correspondent {
         screen: Screen,
     ) -> Result<Self, DemoError> {
         let secret = Secret::parse(&account.secret)
-            .map_err(|error| DemoError::Hub(format!("its answer holds a secret that is none: {error}")))?;
+            .map_err(|error| DemoError::Answer(format!("its answer holds a secret that is none: {error}")))?;
         let (sender, taken) = mpsc::channel(WAITING);
         let desk = web::Data::new(Desk {
             secret: secret.clone(),

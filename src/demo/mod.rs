@@ -17,7 +17,7 @@ use hub_actors::Clock;
 use secrecy::SecretString;
 use serde_json::Value;
 
-use crate::app::Application;
+use crate::app::{Application, StartError};
 use crate::platforms::address::Guard;
 use crate::platforms::{ClientError, client};
 use crate::settings::{Settings, SettingsError};
@@ -35,6 +35,8 @@ const FIRST_MESSAGE_PATIENCE: Duration = Duration::from_secs(15);
 /// The demo's own limit: its view asks often, under the same user as the person who tries it.
 const REQUESTS_PER_MINUTE: u32 = 2_000;
 
+const STOPPED: &str = "Stopped. The next run finds its data.";
+
 /// Why the demo ends.
 #[derive(Debug, thiserror::Error)]
 pub enum DemoError {
@@ -46,7 +48,13 @@ pub enum DemoError {
     Keepsake(#[from] KeepsakeError),
     /// The hub does not start, or ended with an error.
     #[error("the hub: {0}")]
-    Hub(String),
+    Hub(#[from] StartError),
+    /// The hub's answer cannot be used.
+    #[error("the hub: {0}")]
+    Answer(String),
+    /// The hub ended without a word.
+    #[error("the hub crashed: {0}")]
+    Crashed(#[from] tokio::task::JoinError),
     /// The correspondent cannot listen.
     #[error("the correspondent cannot listen on 127.0.0.1: {0}")]
     Correspondent(#[source] std::io::Error),
@@ -72,11 +80,7 @@ pub async fn run(settings: Settings) -> Result<(), DemoError> {
     let screen = Screen::new();
     let clock = Clock::system();
     let mut settings = prepare(settings);
-    if settings.log.filter == Settings::default().log.filter {
-        telemetry::start_quiet(&settings.log);
-    } else {
-        telemetry::start(&settings.log);
-    }
+    telemetry::start_beside_answer(&settings.log);
     let folder = settings.database.path.clone();
     screen.step(&format!("Data folder: {}", folder.display()));
     let mut keepsake = Keepsake::open(&folder)?;
@@ -86,9 +90,10 @@ pub async fn run(settings: Settings) -> Result<(), DemoError> {
     screen.step("Starting the hub on its embedded PostgreSQL (the first start makes the database) …");
     let give_up = settings.platforms.custom.timeout_seconds;
     let client = client::build(Duration::from_secs(give_up.max(10)), Guard { allow_private: true })?;
-    let application = Application::build(settings)
-        .await
-        .map_err(|error| DemoError::Hub(error.to_string()))?;
+    let application = match Application::build(settings).await {
+        Err(StartError::Interrupted) => return Ok(()),
+        application => application?,
+    };
     let url = format!("http://{}", application.address());
     screen.step(&format!("listening on {url}"));
     let stop = application.stop_handle();
@@ -108,8 +113,8 @@ pub async fn run(settings: Settings) -> Result<(), DemoError> {
     let outcome = tokio::select! {
         // The hub listens to signals by itself: it has drained when this comes back.
         ended = &mut hub => {
-            ended.map_err(hub_failed)?.map_err(hub_failed)?;
-            screen.step("Stopped. The next run finds its data.");
+            ended??;
+            screen.step(STOPPED);
             return Ok(());
         }
         result = visit => result,
@@ -117,24 +122,23 @@ pub async fn run(settings: Settings) -> Result<(), DemoError> {
     };
     screen.step("Stopping …");
     stop.stop();
-    let ended = hub.await.map_err(hub_failed)?.map_err(hub_failed);
-    outcome.and(ended)?;
-    screen.step("Stopped. The next run finds its data.");
+    let ended = hub.await?;
+    outcome?;
+    ended?;
+    screen.step(STOPPED);
     Ok(())
-}
-
-fn hub_failed(error: impl std::error::Error) -> DemoError {
-    DemoError::Hub(error.to_string())
 }
 
 /// What a demo needs to differ from a served hub.
 fn prepare(mut settings: Settings) -> Settings {
-    let usual = Settings::default();
-    settings.database.url = SecretString::from("embedded");
-    if settings.database.path == usual.database.path {
-        settings.database.path = usual.database.path.join("demo");
+    if settings.log.filter == Settings::default().log.filter {
+        "warn".clone_into(&mut settings.log.filter);
     }
+    settings.database.url = SecretString::from("embedded");
+    // Never a served hub's own data, wherever that lies: in the demo the hub may call this machine.
+    settings.database.path = settings.database.path.join("demo");
     settings.redis.url = None;
+    settings.auth.allow_registration = true;
     settings.platforms.custom.allow_private_networks = true;
     settings.limits.standard_per_minute = settings.limits.standard_per_minute.max(REQUESTS_PER_MINUTE);
     settings
@@ -243,5 +247,23 @@ async fn watch(screen: &Screen, hub: &HubClient) -> Result<(), DemoError> {
             Err(error) => return Err(error.into()),
         }
         tokio::time::sleep(POLL).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_demo_never_touches_the_data_of_a_served_hub() {
+        for folder in ["./data", "/var/lib/messaging-hub/data"] {
+            let mut settings = Settings::default();
+            settings.database.path = PathBuf::from(folder);
+            settings.database.url = SecretString::from("postgres://hub@db.example/hub");
+            settings.redis.url = Some(SecretString::from("redis://redis.example/"));
+            let prepared = prepare(settings);
+            assert_eq!(prepared.database.path, PathBuf::from(folder).join("demo"));
+            assert!(prepared.database.is_embedded() && prepared.redis.url.is_none());
+        }
     }
 }

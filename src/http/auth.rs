@@ -143,7 +143,7 @@ pub struct LoggedOut {
     responses(
         (status = 201, body = SignedIn),
         (status = 400, description = "A field is missing or wrong"),
-        (status = 409, description = "USER_EXISTS"),
+        (status = 409, description = "USER_EXISTS, or REGISTRATION_CLOSED"),
         (status = 429, description = "Too many attempts from this address"),
     )
 )]
@@ -152,6 +152,11 @@ pub(super) async fn register(
     request: HttpRequest,
     body: JsonObject,
 ) -> Result<HttpResponse, ApiError> {
+    if !state.settings.auth.allow_registration {
+        // Not 403: known clients take that for a token that has run out, and do not show the words.
+        let words = "This hub takes no new people: ask whoever runs it";
+        return Err(ApiError::conflict("REGISTRATION_CLOSED", words));
+    }
     let (email, password) = credentials(body, true)?;
     let hash = passwords::hash(password).await?;
     let user = state

@@ -7,6 +7,7 @@
 use std::error::Error;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
+use hub_actors::domain::{SendError, SendFailure};
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use url::{Host, Url};
 
@@ -36,6 +37,15 @@ pub enum AddressError {
     Private(&'static str),
 }
 
+impl From<AddressError> for SendError {
+    fn from(error: AddressError) -> Self {
+        match error {
+            AddressError::Private(_) => Self::new(SendFailure::ForbiddenAddress),
+            _ => Self::with_detail(SendFailure::Refused, &error.to_string()),
+        }
+    }
+}
+
 /// Checks an address that a person gave, before it is stored and again before it is called.
 ///
 /// # Errors
@@ -62,7 +72,7 @@ pub fn check_url(url: &str, allow_private: bool) -> Result<Url, AddressError> {
     if parsed.port() == Some(0) {
         return Err(AddressError::Malformed);
     }
-    if !allow_private && let Some(kind) = private_host(&host) {
+    if let Some(kind) = private_host(&host).filter(|kind| is_forbidden(kind, allow_private)) {
         return Err(AddressError::Private(kind));
     }
     Ok(parsed)
@@ -89,15 +99,25 @@ pub fn private_kind(address: IpAddr) -> Option<&'static str> {
     }
 }
 
+/// What no setting opens: nobody receives messages there, and whoever can call it holds the machine's own keys.
+const LINK_LOCAL: &str = "link-local";
+const METADATA: &str = "cloud metadata";
+
+fn is_forbidden(kind: &str, allow_private: bool) -> bool {
+    !allow_private || matches!(kind, LINK_LOCAL | METADATA)
+}
+
 /// IANA's IPv4 special-purpose registry (RFC 6890 and its updates), less what is globally reachable.
 fn private_v4(address: Ipv4Addr) -> Option<&'static str> {
     match address.octets() {
+        // Alibaba Cloud's and Oracle Cloud's; other clouds keep theirs on 169.254.169.254.
+        [100, 100, 100, 200] | [192, 0, 0, 192] => Some(METADATA),
         [0, ..] => Some("unspecified"),
         [127, ..] => Some("loopback"),
         [10, ..] | [192, 168, ..] => Some("private network"),
         [172, second, ..] if second & 0xf0 == 16 => Some("private network"),
         [100, second, ..] if second & 0xc0 == 64 => Some("carrier-grade NAT"),
-        [169, 254, ..] => Some("link-local"),
+        [169, 254, ..] => Some(LINK_LOCAL),
         [192, 0, 2, _] | [198, 51, 100, _] | [203, 0, 113, _] => Some("documentation"),
         [192, 0, 0, _] | [192, 88, 99, _] => Some("reserved"),
         [198, second, ..] if second & 0xfe == 18 => Some("benchmarking"),
@@ -123,12 +143,14 @@ fn private_v6(address: Ipv6Addr) -> Option<&'static str> {
         [0, 0, 0, 0, 0, 0xffff, high, low] | [0x64, 0xff9b, 0, 0, 0, 0, high, low] => embedded(high, low),
         // 6to4 and Teredo lead to an IPv4 address of the sender's choice through relays that are gone (RFC 7526).
         [0x2002, ..] | [0x2001, 0, ..] => Some("tunnel"),
+        // Amazon's.
+        [0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x254] => Some(METADATA),
         [0x2001, 0xdb8, ..] => Some("documentation"),
         [0x3fff, second, ..] if second & 0xf000 == 0 => Some("documentation"),
         [0x2001, second, ..] if second < 0x200 => Some("reserved"),
         [first, ..] if first & 0xe000 == 0x2000 => None,
         [first, ..] if first & 0xfe00 == 0xfc00 => Some("private network"),
-        [first, ..] if first & 0xffc0 == 0xfe80 => Some("link-local"),
+        [first, ..] if first & 0xffc0 == 0xfe80 => Some(LINK_LOCAL),
         [first, ..] if first & 0xff00 == 0xff00 => Some("multicast"),
         _ => Some("reserved"),
     }
@@ -142,7 +164,7 @@ pub struct ForbiddenAddress(pub &'static str);
 /// The resolver of the HTTP client: hands out only addresses that may be called.
 #[derive(Clone, Copy, Debug)]
 pub struct Guard {
-    /// True where the operator has said that private networks may be called.
+    /// True where the operator has said that private networks may be called; link-local addresses never may.
     pub allow_private: bool,
 }
 
@@ -152,11 +174,7 @@ impl Guard {
         let mut refused = None;
         let permitted: Vec<SocketAddr> = addresses
             .filter(|address| {
-                let kind = if self.allow_private {
-                    None
-                } else {
-                    private_kind(address.ip())
-                };
+                let kind = private_kind(address.ip()).filter(|kind| is_forbidden(kind, self.allow_private));
                 refused = refused.or(kind);
                 kind.is_none()
             })
@@ -198,7 +216,6 @@ mod tests {
             "http://172.16.0.1/",
             "http://172.31.255.255/",
             "http://192.168.0.1/",
-            "http://169.254.169.254/latest/meta-data/",
             "http://100.64.0.1/",
             "http://192.0.0.170/",
             "http://192.0.2.1/",
@@ -220,7 +237,6 @@ mod tests {
             "http://[3fff:fff::1]/",
             "http://[fc00::1]/",
             "http://[fd12:3456::1]/",
-            "http://[fe80::1]/",
             "http://[fec0::1]/",
             "http://[ff02::1]/",
             "http://[5f00::1]/",
@@ -232,6 +248,28 @@ mod tests {
             assert!(matches!(check_url(url, false), Err(AddressError::Private(_))), "{url}");
             assert!(check_url(url, true).is_ok(), "{url}");
         }
+    }
+
+    #[test]
+    fn the_machine_s_own_keys_are_out_of_reach_whatever_is_allowed() {
+        for url in [
+            "http://169.254.169.254/latest/meta-data/",
+            "http://0xa9fea9fe/",
+            "http://[::ffff:169.254.169.254]/",
+            "http://[64:ff9b::a9fe:a9fe]/",
+            "http://[fe80::1]/",
+            "http://[fd00:ec2::254]/",
+            "http://100.100.100.200/",
+            "http://192.0.0.192/",
+        ] {
+            for allow_private in [false, true] {
+                let checked = check_url(url, allow_private);
+                assert!(matches!(checked, Err(AddressError::Private(_))), "{url}");
+            }
+        }
+        let open = Guard { allow_private: true };
+        let metadata = SocketAddr::from(([169, 254, 169, 254], 0));
+        assert_eq!(open.permit([metadata].into_iter()), Err(ForbiddenAddress(LINK_LOCAL)));
     }
 
     #[test]

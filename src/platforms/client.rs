@@ -66,6 +66,25 @@ pub async fn read_body(mut response: Response, cap: usize) -> Result<Bytes, Body
     Ok(body.freeze())
 }
 
+/// Reads an answer's body into parts of `part` bytes, the last one shorter, and stops at the cap.
+///
+/// # Errors
+/// As [`read_body`].
+pub async fn read_parts(mut response: Response, part: usize, cap: usize) -> Result<Vec<Vec<u8>>, BodyError> {
+    let mut parts: Vec<Vec<u8>> = Vec::new();
+    let mut left = cap;
+    while let Some(mut chunk) = response.chunk().await.map_err(BodyError::BrokeOff)? {
+        left = left.checked_sub(chunk.len()).ok_or(BodyError::TooLong(cap))?;
+        while !chunk.is_empty() {
+            match parts.last_mut().filter(|last| last.len() < part) {
+                Some(last) => last.extend_from_slice(&chunk.split_to(chunk.len().min(part - last.len()))),
+                None => parts.push(Vec::with_capacity(part)),
+            }
+        }
+    }
+    Ok(parts)
+}
+
 /// The guard's refusal, where that is why a request failed.
 pub fn forbidden_address(error: &reqwest::Error) -> Option<ForbiddenAddress> {
     let mut source: Option<&(dyn Error + 'static)> = error.source();

@@ -31,16 +31,37 @@ const FETCH_TIMEOUT: Duration = Duration::from_secs(60);
 /// # Errors
 /// [`ClientError`] when no TLS client can be made, as on a system without root certificates.
 pub fn adapters(settings: &Settings, clock: Clock) -> Result<Adapters, ClientError> {
+    let fetching = fetch_guard(settings);
+    let fetch = client::build(FETCH_TIMEOUT, fetching)?;
+    let telegram = telegram::Telegram::new(&settings.platforms.telegram, fetch, fetching, clock.clone());
+    let telegram: Arc<dyn Adapter> = Arc::new(telegram);
     let guard = address::Guard {
         allow_private: settings.platforms.custom.allow_private_networks,
     };
     let timeout = Duration::from_secs(settings.platforms.custom.timeout_seconds);
-    let fetch = client::build(FETCH_TIMEOUT, guard)?;
-    let telegram = telegram::Telegram::new(&settings.platforms.telegram, fetch, guard, clock.clone());
-    let telegram: Arc<dyn Adapter> = Arc::new(telegram);
     let custom: Arc<dyn Adapter> = Arc::new(custom::Custom::new(client::build(timeout, guard)?, guard, clock));
     Ok(Adapters::new([
         (PlatformId::from(CUSTOM), custom),
         (PlatformId::from(TELEGRAM), telegram),
     ]))
+}
+
+/// What may be fetched for a person, who reads the answer in their own chat: nothing that only the hub can reach, whatever
+/// receivers may be called. Tests, which have a Telegram of their own on loopback, have their files there too.
+fn fetch_guard(settings: &Settings) -> address::Guard {
+    address::Guard {
+        allow_private: settings.platforms.telegram.test_key_seed.is_some(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_receiver_in_a_private_network_opens_it_to_no_fetch() {
+        let mut settings = Settings::default();
+        settings.platforms.custom.allow_private_networks = true;
+        assert!(!fetch_guard(&settings).allow_private);
+    }
 }

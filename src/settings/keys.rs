@@ -14,6 +14,8 @@ use super::problem::Problems;
 #[derive(Clone, Debug, Deserialize)]
 #[serde(default, deny_unknown_fields, expecting = "a section with its own keys")]
 pub struct AuthSettings {
+    /// Whether whoever reaches the hub may register. Those who have signed in as before.
+    pub allow_registration: bool,
     /// Signs access and refresh tokens (HS256).
     pub jwt_secret: Option<SecretString>,
     /// Life of an access token.
@@ -33,6 +35,7 @@ pub struct AuthSettings {
 impl Default for AuthSettings {
     fn default() -> Self {
         Self {
+            allow_registration: true,
             jwt_secret: None,
             access_ttl: Duration::from_secs(15 * 60),
             refresh_ttl: Duration::from_secs(7 * 86_400),

@@ -217,6 +217,7 @@ mod tests {
         assert_eq!(settings.platforms.facebook.app_id.as_deref(), Some("0123"));
         assert_eq!(settings.platforms.telegram.app_id.as_deref(), Some("12345"));
         assert!(settings.platforms.telegram.app_secret.is_some());
+        assert_eq!(settings.platforms.without_effect(), ["platforms.facebook"]);
         assert!(settings.platforms.custom.allow_private_networks);
         assert!(!format!("{settings:?}").contains("0042"), "a secret is printed");
     }

@@ -30,7 +30,25 @@ impl PlatformsSettings {
     pub(super) fn check(&self, problems: &mut Problems) {
         self.custom.check(problems);
         self.telegram.check(problems);
-        for (name, platform) in [
+        for (name, platform) in self.to_come() {
+            for (key, url) in [
+                ("base_url", &platform.base_url),
+                ("auth_url", &platform.auth_url),
+                ("token_url", &platform.token_url),
+            ] {
+                check_url(problems, &format!("platforms.{name}.{key}"), url.as_deref());
+            }
+        }
+    }
+
+    /// The sections that are set although this version has no adapter for them: they have no effect.
+    pub fn without_effect(&self) -> Vec<String> {
+        let set = self.to_come().into_iter().filter(|(_, platform)| platform.is_set());
+        set.map(|(name, _)| format!("platforms.{name}")).collect()
+    }
+
+    fn to_come(&self) -> [(&'static str, &PlatformSettings); 9] {
+        [
             ("twitter", &self.twitter),
             ("linkedin", &self.linkedin),
             ("instagram", &self.instagram),
@@ -40,15 +58,7 @@ impl PlatformsSettings {
             ("discord", &self.discord),
             ("gmail", &self.gmail),
             ("slack", &self.slack),
-        ] {
-            for (key, url) in [
-                ("base_url", &platform.base_url),
-                ("auth_url", &platform.auth_url),
-                ("token_url", &platform.token_url),
-            ] {
-                check_url(problems, &format!("platforms.{name}.{key}"), url.as_deref());
-            }
-        }
+        ]
     }
 }
 
@@ -86,6 +96,20 @@ pub struct PlatformSettings {
     pub token_url: Option<String>,
 }
 
+impl PlatformSettings {
+    fn is_set(&self) -> bool {
+        let secrets = [&self.app_secret, &self.client_secret, &self.verify_token];
+        let texts = [
+            &self.app_id,
+            &self.client_id,
+            &self.base_url,
+            &self.auth_url,
+            &self.token_url,
+        ];
+        secrets.into_iter().any(Option::is_some) || texts.into_iter().any(Option::is_some)
+    }
+}
+
 /// `[platforms.telegram]`
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields, expecting = "a section with its own keys")]
@@ -96,18 +120,6 @@ pub struct TelegramSettings {
     /// `api_hash` of my.telegram.org, which is a name for it too.
     #[serde(alias = "api_hash")]
     pub app_secret: Option<SecretString>,
-    /// OAuth client id.
-    pub client_id: Option<String>,
-    /// OAuth client secret.
-    pub client_secret: Option<SecretString>,
-    /// The secret token of webhooks.
-    pub verify_token: Option<SecretString>,
-    /// Replaces the API address.
-    pub base_url: Option<String>,
-    /// Replaces the address of the consent page.
-    pub auth_url: Option<String>,
-    /// Replaces the address that gives out tokens.
-    pub token_url: Option<String>,
     /// `id=host:port` of each data centre, separated by commas, the one to begin with first; absent: Telegram's own.
     pub dc: Option<String>,
     /// Tests only: authorisation keys are derived from it instead of being exchanged. Refused unless `dc` is loopback.
@@ -116,13 +128,6 @@ pub struct TelegramSettings {
 
 impl TelegramSettings {
     fn check(&self, problems: &mut Problems) {
-        for (setting, url) in [
-            ("platforms.telegram.base_url", &self.base_url),
-            ("platforms.telegram.auth_url", &self.auth_url),
-            ("platforms.telegram.token_url", &self.token_url),
-        ] {
-            check_url(problems, setting, url.as_deref());
-        }
         if let Some(id) = &self.app_id
             && !id.parse::<i32>().is_ok_and(|id| id > 0)
         {

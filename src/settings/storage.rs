@@ -14,7 +14,7 @@ use super::problem::Problems;
 pub struct DatabaseSettings {
     /// `embedded`, or `postgres://user:password@host:port/name`. Secret because of the password.
     pub url: SecretString,
-    /// Folder of the embedded database and of the keys that its first start makes.
+    /// Folder of the embedded database and of the keys that its first start makes; and of files kept, on any database.
     pub path: PathBuf,
     /// Connections to an external database; the embedded one has exactly one.
     pub pool_size: u32,

@@ -163,7 +163,7 @@ fn a_busy_platform_is_answered_202_after_the_patience() {
         let (user, peer, channel) = bed.linked().await;
         let chat = user.receive(&channel, "c1", "m1", "hello").await;
         peer.reply("c1", [Reply::Refuse(503, None), Reply::Refuse(503, Some(2))]);
-        let begun = tokio::time::Instant::now();
+        let begun = hub_actors::clock::instant();
         let pending = user.send(&chat, "patience", Some("k")).await.expect(202);
         let took = begun.elapsed();
         assert!(

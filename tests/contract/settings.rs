@@ -166,6 +166,10 @@ fn a_wrong_file_or_command_line_is_refused() {
     );
     assert_refused(&run(&["--no-such-option"], &[], None), "--no-such-option");
     assert_refused(&run(&["no-such-command"], &[], None), "no-such-command");
+    for command in ["migrate", "rotate-key"] {
+        let output = run(&[command], &[("HUB__DATABASE__URL", "postgres://h/x")], None);
+        assert_refused(&output, "the keys must be set too");
+    }
     for command in ["health", "migrate", "rotate-key"] {
         let output = run(&[command], &[("HUB__LIMITS__STRICT_PER_MINUTE", "0")], None);
         assert_refused(&output, "limits.strict_per_minute");

@@ -45,3 +45,4 @@ mod p25_forgeries;
 mod p27_clock;
 mod rows;
 mod soak;
+mod start;

@@ -21,8 +21,8 @@ on_both_databases!(canaries_stay_where_they_belong);
 
 /// A word that stands nowhere by chance.
 const CANARY: &str = "canary-7b1f";
-/// Everything that our own code has to say.
-const TALKATIVE: &str = "info,messaging_hub=trace,hub_actors=trace";
+/// Everything that our own code has to say, and what the database's client would say of every statement.
+const TALKATIVE: &str = "info,messaging_hub=trace,hub_actors=trace,tokio_postgres::query=trace";
 
 async fn canaries_stay_where_they_belong(kind: Kind) {
     let database = Database::fresh(kind).await;
@@ -60,6 +60,7 @@ async fn canaries_stay_where_they_belong(kind: Kind) {
         "the log is as talkative as can be"
     );
     assert!(log.contains("quarantine"), "it tells of what went wrong");
+    assert!(!log.contains("with parameters"), "{}", around(&log, "with parameters"));
     let (status, _) = process.terminate().await;
     assert!(status.success(), "{status}");
 

@@ -73,7 +73,8 @@ impl Hub {
     }
 }
 
-fn settings(database: &Database) -> Settings {
+/// What the hubs of tests are started with.
+pub fn settings(database: &Database) -> Settings {
     let mut settings = Settings::default();
     settings.server.bind = SocketAddr::from(([127, 0, 0, 1], 0));
     settings.server.workers = 2;

@@ -17,7 +17,7 @@ pub use client::{Answer, Channel, Client, PASSWORD, answer, now, received, sign,
 pub use correspondent::{Correspondent, Received, Reply, storm};
 pub use database::{Database, Kind};
 pub use failpoints::{By, FAILPOINTS, failpoints_of};
-pub use hub::{ADMIN_TOKEN, Hub, JWT_SECRET, VAULT_KEY};
+pub use hub::{ADMIN_TOKEN, Hub, JWT_SECRET, VAULT_KEY, settings};
 pub use process::{Doom, Process};
 pub use proxy::{Direction, Proxy, Trouble};
 pub use socket::Socket;

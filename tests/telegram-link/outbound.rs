@@ -1,5 +1,7 @@
 //! Sending: once, whatever happens to the answer, and refusals in words.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use hub_actors::domain::{FailureClass, InboundKind, MessageKind, OutboundAction, SendError, SendFailure};
@@ -280,6 +282,46 @@ async fn files_are_sent_with_their_caption() {
             .len(),
         4
     );
+}
+
+/// Each is held in memory: 64 chats that send a large one must not fill it.
+#[tokio::test]
+async fn an_account_s_files_go_one_after_the_other() {
+    let (bed, linked, friend) = live(DcConfig::default()).await;
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}/file.bin", listener.local_addr().unwrap());
+    let (open, most) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+    let counted = (Arc::clone(&open), Arc::clone(&most));
+    tokio::spawn(async move {
+        while let Ok((mut socket, _)) = listener.accept().await {
+            let (open, most) = (Arc::clone(&counted.0), Arc::clone(&counted.1));
+            tokio::spawn(async move {
+                most.fetch_max(open.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
+                let mut request = [0; 4096];
+                let _ = socket.read(&mut request).await;
+                tokio::time::sleep(Duration::from_millis(100)).await;
+                open.fetch_sub(1, Ordering::SeqCst);
+                let _ = socket
+                    .write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 4\r\nconnection: close\r\n\r\nfile")
+                    .await;
+            });
+        }
+    });
+    let outbounds: Vec<_> = (0..5)
+        .map(|number| {
+            let action = OutboundAction::Send {
+                text: format!("file {number}"),
+                kind: MessageKind::File,
+                media_url: Some(url.clone()),
+                reply_to: None,
+            };
+            bed.outbound(&friend, action)
+        })
+        .collect();
+    let sends = outbounds.iter().map(|outbound| linked.link.send(outbound));
+    let sent = futures_util::future::join_all(sends).await;
+    assert!(sent.iter().all(Result::is_ok), "{sent:?}");
+    assert_eq!(most.load(Ordering::SeqCst), 1);
 }
 
 #[tokio::test]

@@ -41,6 +41,8 @@ const MAX_LOSSES: usize = 20;
 /// Time for an actor that is ending to be gone.
 const LOSS_PAUSE: Duration = Duration::from_millis(10);
 const PATIENCE: Duration = Duration::from_secs(25);
+/// How long the actors that did start may take to end when another one did not.
+const START_FAILED_PATIENCE: Duration = Duration::from_secs(5);
 
 /// The living tree, as HTTP handlers and sockets see it. Cheap to clone.
 #[derive(Clone)]
@@ -67,6 +69,16 @@ impl Tree {
         install_panic_hook();
         let arbiters = (0..parts.settings.arbiters.max(1)).map(|_| Arbiter::new()).collect();
         let hub = Hub::new(parts, arbiters);
+        let tree = Self { hub };
+        if let Err(error) = tree.start_all().await {
+            tree.stop(START_FAILED_PATIENCE).await;
+            return Err(error);
+        }
+        Ok(tree)
+    }
+
+    async fn start_all(&self) -> Result<(), CallError> {
+        let hub = &self.hub;
         for shard in 0..hub.settings.journal_shards.max(1) {
             hub.journals.get(&shard).await?;
         }
@@ -74,7 +86,7 @@ impl Tree {
         hub.outboxes.get(&0).await?;
         hub.schedulers.get(&0).await?;
         hub.leases.get(&0).await?;
-        Ok(Self { hub })
+        Ok(())
     }
 
     /// The handle of a tree, for a part of it.

@@ -10,7 +10,7 @@ use reqwest::{Client, Response, StatusCode};
 use serde_json::{Value, json};
 use time::OffsetDateTime;
 
-use super::super::address::{self, AddressError, Guard};
+use super::super::address::{self, Guard};
 use super::super::client::{self, BodyError};
 use super::link::{Link, LinkError};
 use super::signature::{ID_HEADER, SIGNATURE_HEADER, TIMESTAMP_HEADER};
@@ -120,10 +120,7 @@ fn signed_request(
         SendError::with_detail(failure, &error.to_string())
     })?;
     // Checked again at every try: a literal address never reaches the resolver that guards names.
-    let url = address::check_url(&link.outbound_url, guard.allow_private).map_err(|error| match error {
-        AddressError::Private(_) => SendError::new(SendFailure::ForbiddenAddress),
-        _ => SendError::with_detail(SendFailure::Refused, &error.to_string()),
-    })?;
+    let url = address::check_url(&link.outbound_url, guard.allow_private)?;
     let timestamp = now.unix_timestamp();
     let signatures: Vec<String> = link
         .secrets

@@ -16,7 +16,7 @@ use hub_actors::ports::{
     FeedError, HistoryRequest, Link, LinkBatch, LinkEnd, LinkStart, LinkState, MediaRequest, MediaStream, OpenLink,
     Outbound, TypingNotice,
 };
-use tokio::sync::mpsc;
+use tokio::sync::{Semaphore, mpsc};
 use tokio::task::JoinSet;
 
 use super::backfill::{self, Backfill, Progress};
@@ -28,7 +28,7 @@ use super::line::Line;
 use super::map::{Mapper, Origin};
 use super::session::{HubSession, SessionError};
 use super::updates::{Order, Reader, Status};
-use super::upload::Fetch;
+use super::upload::{Fetch, MAX_OF_ACCOUNT};
 use super::{Parts, media, peers, send, taker};
 
 /// Orders that may wait for the reader.
@@ -134,6 +134,7 @@ pub(super) async fn open(parts: Arc<Parts>, start: LinkStart) -> Result<OpenLink
         line,
         mapper,
         orders,
+        uploads: Semaphore::new(MAX_OF_ACCOUNT),
         parts,
     };
     Ok(OpenLink {
@@ -231,6 +232,8 @@ struct TelegramLink {
     line: Arc<Line>,
     mapper: Arc<Mapper>,
     orders: mpsc::Sender<Order>,
+    /// The account's turns to upload a file.
+    uploads: Semaphore,
     parts: Arc<Parts>,
 }
 
@@ -240,6 +243,7 @@ impl Link for TelegramLink {
         let fetch = Fetch {
             http: &self.parts.http,
             guard: self.parts.guard,
+            turns: [&self.uploads, &self.parts.uploads],
         };
         send::send(&self.line, &fetch, outbound).await
     }

@@ -36,6 +36,7 @@ use hub_actors::ports::{
     LoginStep, OpenLink, Outbound, ReceiveError, SendKey, TypingNotice,
 };
 use secrecy::SecretString;
+use tokio::sync::Semaphore;
 
 use super::address::Guard;
 use crate::settings::TelegramSettings;
@@ -59,6 +60,8 @@ struct Parts {
     /// Fetches the files that people send by address.
     http: reqwest::Client,
     guard: Guard,
+    /// The hub's turns to upload a file.
+    uploads: Semaphore,
     clock: Clock,
 }
 
@@ -77,6 +80,7 @@ impl Telegram {
                 config,
                 http,
                 guard,
+                uploads: Semaphore::new(upload::MAX_AT_ONCE),
                 clock,
             })
         });

@@ -1,13 +1,15 @@
 //! Brings a file that a person sends by its address to Telegram. See <https://core.telegram.org/api/files>.
 
-use bytes::Bytes;
+use std::time::Duration;
+
 use grammers_tl_types::{self as tl, enums, functions};
 use hub_actors::OutboxId;
 use hub_actors::domain::{SendError, SendFailure};
 use reqwest::header::CONTENT_TYPE;
 use reqwest::{Client, StatusCode};
+use tokio::sync::{Semaphore, SemaphorePermit};
 
-use super::super::address::{self, AddressError, Guard};
+use super::super::address::{self, Guard};
 use super::super::client::{self, BodyError};
 use super::line::Line;
 use super::send::random_id;
@@ -22,16 +24,24 @@ const BIG: usize = 10 * 1024 * 1024;
 const MAX_PHOTO: usize = 10 * 1024 * 1024;
 /// Longest file name, in characters.
 const MAX_NAME: usize = 120;
+/// Files that this hub holds in memory at once, each of at most [`MAX_BYTES`], and those of them that are one account's.
+pub(super) const MAX_AT_ONCE: usize = 4;
+pub(super) const MAX_OF_ACCOUNT: usize = 1;
+/// How long a file waits for its turn; then the try is made again later, and the place of the try is free for another.
+const TURN_PATIENCE: Duration = Duration::from_secs(30);
 
 /// How files are fetched.
 pub(super) struct Fetch<'a> {
     pub(super) http: &'a Client,
     pub(super) guard: Guard,
+    /// The turns of the account, and of the whole hub.
+    pub(super) turns: [&'a Semaphore; 2],
 }
 
 /// A file that has been fetched.
 struct File {
-    bytes: Bytes,
+    /// [`PART`] bytes each, the last one what is left.
+    parts: Vec<Vec<u8>>,
     mime: String,
     name: String,
 }
@@ -43,29 +53,28 @@ pub(super) async fn upload(
     url: &str,
     key: OutboxId,
 ) -> Result<enums::InputMedia, SendError> {
-    let file = fetch.file(url).await?;
+    let _turn = fetch.turn().await?;
+    let mut file = fetch.file(url).await?;
     // Parts of the same file under the same number: a repeated try writes over what an earlier one left.
     let id = random_id(key);
-    let parts: Vec<Bytes> = (0..file.bytes.len())
-        .step_by(PART)
-        .map(|start| file.bytes.slice(start..file.bytes.len().min(start + PART)))
-        .collect();
+    let size = file.size();
+    let parts = std::mem::take(&mut file.parts);
     let total = i32::try_from(parts.len()).unwrap_or(i32::MAX);
-    let is_big = file.bytes.len() > BIG;
-    for (number, part) in (0..).zip(parts) {
+    let is_big = size > BIG;
+    for (number, bytes) in (0..).zip(parts) {
         let saved = if is_big {
             let request = functions::upload::SaveBigFilePart {
                 file_id: id,
                 file_part: number,
                 file_total_parts: total,
-                bytes: part.to_vec(),
+                bytes,
             };
             line.ask(&request).await
         } else {
             let request = functions::upload::SaveFilePart {
                 file_id: id,
                 file_part: number,
-                bytes: part.to_vec(),
+                bytes,
             };
             line.ask(&request).await
         };
@@ -75,15 +84,25 @@ pub(super) async fn upload(
             error => error,
         })?;
     }
-    Ok(file.media(id, total, is_big))
+    Ok(file.media(id, total, size))
 }
 
-impl Fetch<'_> {
+impl<'a> Fetch<'a> {
+    /// Waits until the file may be held in memory, which it may for as long as the turn lasts.
+    async fn turn(&self) -> Result<[SemaphorePermit<'a>; 2], SendError> {
+        let [account, hub] = self.turns;
+        let both = async { Ok([account.acquire().await?, hub.acquire().await?]) };
+        match tokio::time::timeout(TURN_PATIENCE, both).await {
+            Ok(Ok::<_, tokio::sync::AcquireError>(turn)) => Ok(turn),
+            _ => Err(SendError::with_detail(
+                SendFailure::Unreachable,
+                "other files are still on their way",
+            )),
+        }
+    }
+
     async fn file(&self, url: &str) -> Result<File, SendError> {
-        let url = address::check_url(url, self.guard.allow_private).map_err(|error| match error {
-            AddressError::Private(_) => SendError::new(SendFailure::ForbiddenAddress),
-            _ => SendError::with_detail(SendFailure::Refused, &error.to_string()),
-        })?;
+        let url = address::check_url(url, self.guard.allow_private)?;
         let response = self.http.get(url.clone()).send().await.map_err(|error| {
             if client::forbidden_address(&error).is_some() {
                 SendError::new(SendFailure::ForbiddenAddress)
@@ -110,13 +129,13 @@ impl Fetch<'_> {
             .map(|mime| mime.trim().to_ascii_lowercase());
         let mime = mime.filter(|mime| mime.contains('/'));
         let mime = mime.unwrap_or_else(|| "application/octet-stream".to_owned());
-        let bytes = client::read_body(response, MAX_BYTES)
+        let parts = client::read_parts(response, PART, MAX_BYTES)
             .await
             .map_err(|error| match error {
                 BodyError::TooLong(_) => SendError::with_detail(SendFailure::Refused, "the file is larger than 50 MiB"),
                 BodyError::BrokeOff(_) => SendError::with_detail(SendFailure::Unreachable, "the file broke off"),
             })?;
-        if bytes.is_empty() {
+        if parts.is_empty() {
             return Err(SendError::with_detail(SendFailure::Refused, "the file is empty"));
         }
         let name = url
@@ -124,7 +143,7 @@ impl Fetch<'_> {
             .and_then(|mut segments| segments.next_back().map(str::to_owned));
         let name: String = name.unwrap_or_default().chars().take(MAX_NAME).collect();
         Ok(File {
-            bytes,
+            parts,
             mime,
             name: if name.is_empty() { "file".to_owned() } else { name },
         })
@@ -132,9 +151,14 @@ impl Fetch<'_> {
 }
 
 impl File {
-    fn media(self, id: i64, parts: i32, is_big: bool) -> enums::InputMedia {
-        let (is_photo, name) = (self.is_photo(), self.name.clone());
-        let file: enums::InputFile = if is_big {
+    fn size(&self) -> usize {
+        self.parts.iter().map(Vec::len).sum()
+    }
+
+    /// What the message says of the file, of which so many parts and bytes were uploaded.
+    fn media(self, id: i64, parts: i32, size: usize) -> enums::InputMedia {
+        let (is_photo, name) = (self.is_photo(size), self.name.clone());
+        let file: enums::InputFile = if size > BIG {
             tl::types::InputFileBig { id, parts, name }.into()
         } else {
             tl::types::InputFile {
@@ -174,7 +198,7 @@ impl File {
     }
 
     /// True for what Telegram shows as a picture.
-    fn is_photo(&self) -> bool {
-        matches!(self.mime.as_str(), "image/jpeg" | "image/png" | "image/webp") && self.bytes.len() <= MAX_PHOTO
+    fn is_photo(&self, size: usize) -> bool {
+        matches!(self.mime.as_str(), "image/jpeg" | "image/png" | "image/webp") && size <= MAX_PHOTO
     }
 }

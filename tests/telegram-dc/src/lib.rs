@@ -1,6 +1,7 @@
 //! A loopback MTProto 2.0 server ("test DC") for tests: the real grammers client logs in, chats, and
 //! recovers from everything that can go wrong against it. See the crate's README.
 
+#![expect(clippy::disallowed_methods, reason = "it has a clock of its own, as Telegram has")]
 #![expect(
     clippy::missing_errors_doc,
     reason = "what can go wrong is in the error, and a test prints it"

@@ -1,6 +1,10 @@
 //! Everything at once: what the client ends up with is exactly what the DC has.
 
 #![cfg(test)]
+#![expect(
+    clippy::disallowed_methods,
+    reason = "times are measured by the clock of the server under test"
+)]
 
 mod common;
 

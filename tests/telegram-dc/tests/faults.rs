@@ -1,6 +1,10 @@
 //! Scripted faults, salts, and frames that make no sense.
 
 #![cfg(test)]
+#![expect(
+    clippy::disallowed_methods,
+    reason = "times are measured by the clock of the server under test"
+)]
 
 mod common;
 

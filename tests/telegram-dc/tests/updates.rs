@@ -1,6 +1,10 @@
 //! Pushes, gaps, differences, channels, restarts: no message is lost and none comes twice.
 
 #![cfg(test)]
+#![expect(
+    clippy::disallowed_methods,
+    reason = "times are measured by the clock of the server under test"
+)]
 
 mod common;
 

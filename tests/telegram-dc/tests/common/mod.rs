@@ -1,5 +1,9 @@
 //! A real grammers client, wired to the test DC the way the hub wires it: preset auth keys, no retries.
 
+#![expect(
+    clippy::disallowed_methods,
+    reason = "times are measured by the clock of the server under test"
+)]
 #![allow(dead_code, reason = "every test file uses its own part of this")]
 
 use std::collections::{HashMap, VecDeque};
