@@ -18,6 +18,7 @@ mod keys;
 mod lifecycle;
 mod links;
 mod outgoing;
+mod reset;
 mod retention;
 mod sessions;
 mod streams;
