@@ -114,7 +114,7 @@ impl Application {
     /// As [`Application::build`].
     pub async fn build_with_clock(mut settings: Settings, clock: Clock) -> Result<Self, StartError> {
         settings.ensure_keys()?;
-        let vault = Vault::new(clock.clone());
+        let vault = Vault::default();
         let master = master_key(&settings)?;
         let store = Store::connect_with_retention(
             &settings.database,

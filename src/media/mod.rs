@@ -155,19 +155,12 @@ fn left_over(folder: &Path) -> io::Result<Vec<(String, u64)>> {
 
 #[cfg(test)]
 mod tests {
-    use hub_actors::Clock;
-
     use super::*;
     use crate::vault::DataKey;
 
     fn vault() -> Vault {
-        let clock = Clock::system();
-        let vault = Vault::new(clock.clone());
-        vault.set_keys(vec![DataKey {
-            id: 1,
-            current_from: clock.now(),
-            key: [7; 32],
-        }]);
+        let vault = Vault::default();
+        vault.set_keys(vec![DataKey::generate(1)], 1);
         vault
     }
 

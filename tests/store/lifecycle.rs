@@ -10,13 +10,7 @@ use crate::bed::{MASTER, on_each_database, on_embedded, on_real};
 
 async fn connect(settings: &DatabaseSettings, master: &str) -> Result<Store, StoreError> {
     let clock = Clock::system();
-    Store::connect(
-        settings,
-        Vault::new(clock.clone()),
-        MasterKey::parse(master).unwrap(),
-        clock,
-    )
-    .await
+    Store::connect(settings, Vault::default(), MasterKey::parse(master).unwrap(), clock).await
 }
 
 #[test]
