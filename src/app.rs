@@ -25,6 +25,7 @@ use tokio::sync::watch;
 use crate::cluster::limits::Quotas;
 use crate::cluster::{BusNotice, ClusterError, RedisBus, limits};
 use crate::http::admin::RotationGuard;
+use crate::http::media::Turns;
 use crate::http::messages::Complete;
 use crate::http::usage::UsageLog;
 use crate::http::{self, AppState, SessionCache, capacity, spa};
@@ -46,8 +47,6 @@ const REQUEST_HEAD_PATIENCE: Duration = Duration::from_secs(10);
 const UNREAD_PATIENCE: Duration = Duration::from_secs(60);
 const KEEP_ALIVE: Duration = Duration::from_secs(75);
 const BACKLOG: u32 = 4_096;
-/// Parts of files that are fetched from platforms at once.
-const MAX_DOWNLOADS: usize = 16;
 
 /// A hub that is ready to run.
 pub struct Application {
@@ -153,7 +152,7 @@ impl Application {
             metrics: metrics.clone(),
             sessions: SessionCache::default(),
             media,
-            downloads: tokio::sync::Semaphore::new(MAX_DOWNLOADS),
+            downloads: Turns::default(),
             complete: Complete::default(),
             rotation: RotationGuard::default(),
         });
