@@ -126,7 +126,11 @@ impl Application {
         let (tree, bus_notices) = start_tree(&settings, &store, &clock).await?;
         hear(bus_notices, tree.clone());
         let usage = UsageLog::start(store.clone());
-        let limiter = limits::start(Quotas::from(&settings.limits), settings.redis.url.as_ref())?;
+        let limiter = limits::start(
+            Quotas::from(&settings.limits),
+            settings.redis.url.as_ref(),
+            store.epoch_text(),
+        )?;
         let jwt_secret = settings
             .auth
             .jwt_secret
