@@ -10,14 +10,22 @@ use crate::store::{KEY_NOTICE, KEY_SETTLING, Store};
 use crate::telemetry;
 use crate::vault::Vault;
 
-/// Brings the database to the version that this hub needs. Returns what to tell the person.
+/// Brings the database to the version that this hub needs, and with `new_epoch` makes it another life of itself: positions
+/// in the streams from before are not resumed. Returns what to tell the person.
 ///
 /// # Errors
 /// [`StartError`] when a key is missing or the database cannot be reached or changed.
-pub async fn migrate(settings: Settings) -> Result<String, StartError> {
+pub async fn migrate(settings: Settings, new_epoch: bool) -> Result<String, StartError> {
     let store = open(settings).await?;
+    let renewed = if new_epoch { store.renew_epoch().await } else { Ok(()) };
     store.close().await;
-    Ok("the database is up to date".to_owned())
+    renewed?;
+    let text = if new_epoch {
+        "the database is up to date and has a new epoch: clients read afresh"
+    } else {
+        "the database is up to date"
+    };
+    Ok(text.to_owned())
 }
 
 /// Makes a new key and seals every row with it; a running hub deletes the old one a day later. Hubs on the same external database keep serving:

@@ -6,7 +6,7 @@ use messaging_hub::settings::DatabaseSettings;
 use messaging_hub::store::Store;
 use messaging_hub::vault::{MasterKey, Vault};
 
-use crate::bed::{MASTER, on_each_database, on_embedded, on_real};
+use crate::bed::{MASTER, ask, on_each_database, on_embedded, on_real};
 
 async fn connect(settings: &DatabaseSettings, master: &str) -> Result<Store, StoreError> {
     let clock = Clock::system();
@@ -33,6 +33,49 @@ fn what_was_stored_is_there_after_a_restart() {
         assert_eq!(bed.store.user(user.id).await.unwrap().unwrap(), user);
         let found = bed.store.find_account(user.id, account.id).await.unwrap().unwrap();
         assert_eq!(found.credentials.text("secret"), Some("secret of shop"));
+        bed
+    });
+}
+
+#[test]
+fn a_copy_of_the_database_is_another_life() {
+    on_real(|bed| async move {
+        let user = bed.user("anna").await;
+        let epoch = bed.store.epoch().to_owned();
+        bed.store.close().await;
+        let mut url = url::Url::parse(secrecy::ExposeSecret::expose_secret(&bed.settings.url)).unwrap();
+        let name = url.path().trim_start_matches('/').to_owned();
+        let admin = std::env::var("HUB_TEST_POSTGRES_URL").unwrap();
+        ask(&admin, &format!("CREATE DATABASE {name}_copy TEMPLATE {name}")).await;
+        url.set_path(&format!("{name}_copy"));
+        let settings = DatabaseSettings {
+            url: url.to_string().into(),
+            ..DatabaseSettings::default()
+        };
+        let mut epochs = Vec::new();
+        for _ in 0..2 {
+            let copy = connect(&settings, MASTER).await.unwrap();
+            assert_eq!(copy.user(user.id).await.unwrap().as_ref(), Some(&user));
+            epochs.push(copy.epoch().to_owned());
+            copy.close().await;
+        }
+        assert!(epochs[0] != epoch && epochs[0] == epochs[1], "{epoch} {epochs:?}");
+        ask(&admin, &format!("DROP DATABASE {name}_copy WITH (FORCE)")).await;
+        let again = bed.another_hub().await;
+        assert_eq!(again.epoch(), epoch, "the original goes on");
+        again.close().await;
+        bed
+    });
+}
+
+#[test]
+fn a_new_epoch_can_be_asked_for() {
+    on_each_database(|mut bed| async move {
+        let epoch = bed.store.epoch().to_owned();
+        bed.store.renew_epoch().await.unwrap();
+        bed.store.close().await;
+        bed.store = bed.another_hub().await;
+        assert_ne!(bed.store.epoch(), epoch);
         bed
     });
 }
@@ -99,7 +142,7 @@ fn a_connection_that_the_server_ends_is_replaced() {
         let user = bed.user("anna").await;
         let end = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity \
                    WHERE datname = current_database() AND pid <> pg_backend_pid()";
-        crate::bed::ask(secrecy::ExposeSecret::expose_secret(&bed.settings.url), end).await;
+        ask(secrecy::ExposeSecret::expose_secret(&bed.settings.url), end).await;
         let mut found = bed.store.user(user.id).await;
         for _ in 0..20 {
             if found.is_ok() {
