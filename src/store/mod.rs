@@ -27,6 +27,7 @@ mod retention;
 mod sealing;
 mod sessions;
 mod stream;
+mod tls;
 mod together;
 mod usage;
 mod users;
