@@ -23,6 +23,7 @@ use tokio::sync::watch;
 use crate::cluster::limits::{Limiter, Quotas};
 use crate::cluster::{BusNotice, ClusterError, RedisBus, limits};
 use crate::http::admin::RotationGuard;
+use crate::http::media::Turns;
 use crate::http::messages::Complete;
 use crate::http::usage::UsageLog;
 use crate::http::{AppState, SessionCache, spa};
@@ -40,8 +41,6 @@ use signals::Signals;
 const KEY_REFRESH: Duration = Duration::from_secs(10);
 /// How often the metrics are tidied: what was measured waits in memory until then, or until somebody reads `/metrics`.
 const METRICS_UPKEEP: Duration = Duration::from_secs(5);
-/// Parts of files that are fetched from platforms at once.
-const MAX_DOWNLOADS: usize = 16;
 
 /// A hub that is ready to run.
 pub struct Application {
@@ -195,7 +194,7 @@ struct Prepared {
 impl Prepared {
     async fn make(mut settings: Settings, clock: Clock) -> Result<Self, StartError> {
         settings.ensure_keys()?;
-        let vault = Vault::new(clock.clone());
+        let vault = Vault::default();
         let master = master_key(&settings)?;
         let bind = |error| StartError::Bind {
             address: settings.server.bind,
@@ -210,7 +209,6 @@ impl Prepared {
             clock.clone(),
         );
         let site = spa::Site::load(&settings.frontend).map_err(StartError::Frontend)?;
-        let limiter = limits::start(Quotas::from(&settings.limits), settings.redis.url.as_ref())?;
         let metrics = metrics()?;
         let store = Store::connect_with_retention(
             &settings.database,
@@ -221,6 +219,11 @@ impl Prepared {
         )
         .await?;
         let is_rotating = store.is_rotating().await?;
+        let limiter = limits::start(
+            Quotas::from(&settings.limits),
+            settings.redis.url.as_ref(),
+            store.epoch_text(),
+        )?;
         let (parts, bus_notices) = tree_parts(&settings, &store, &clock)?;
         let listener = address.listen().map_err(bind)?;
         let address = listener.local_addr().map_err(bind)?;
@@ -260,7 +263,7 @@ impl Prepared {
             usage: usage.clone(),
             metrics: self.metrics.clone(),
             sessions: SessionCache::default(),
-            downloads: tokio::sync::Semaphore::new(MAX_DOWNLOADS),
+            downloads: Turns::default(),
             complete: Complete::default(),
             rotation: RotationGuard::default(),
         });

@@ -36,7 +36,11 @@ enum Command {
     /// Run a hub with a correspondent that writes to you, to try it out.
     Demo,
     /// Bring the database to the version that this hub needs, and end.
-    Migrate,
+    Migrate {
+        /// Also let every client read afresh: after data/, or the files of a database server, were put back from a copy.
+        #[arg(long)]
+        new_epoch: bool,
+    },
     /// Check settings, address, folder, keys, database, clock and Redis; say what is wrong and what to do.
     Doctor,
     /// Ask the hub that runs with these settings whether it is well.
@@ -131,7 +135,9 @@ async fn run(CommandLine { config, command }: CommandLine) -> Result<bool, Failu
         }
         Command::Health => return Ok(doctor::is_healthy(&settings?).await),
         Command::Openapi => println!("{}", http::openapi::document().to_pretty_json().map_err(failed)?),
-        Command::Migrate => println!("{}", maintenance::migrate(settings?).await?),
+        Command::Migrate { new_epoch } => {
+            println!("{}", maintenance::migrate(settings?, new_epoch).await?);
+        }
         Command::RotateKey => println!("{}", maintenance::rotate_key(settings?).await?),
     }
     Ok(true)

@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bb8_redis::redis;
+use bb8_redis::redis::aio::PubSub;
 use futures_util::StreamExt;
 use hub_actors::ports::Bus;
 use hub_actors::{Seq, UserId};
@@ -18,6 +19,8 @@ use super::ClusterError;
 const MAX_WAITING: usize = 10_000;
 /// Longest wait for a connection or an answer.
 const PATIENCE: Duration = Duration::from_secs(5);
+/// How often the line is tried while nobody says anything: a Redis that vanished without a word would keep it up for ever.
+const PING: Duration = Duration::from_secs(10);
 /// First and longest pause before connecting again.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(10));
 
@@ -62,6 +65,15 @@ impl RedisBus {
         epoch: &str,
         hear: impl Fn(BusNotice) + Send + Sync + 'static,
     ) -> Result<Self, ClusterError> {
+        Self::with_ping(url, epoch, PING, hear)
+    }
+
+    fn with_ping(
+        url: &SecretString,
+        epoch: &str,
+        ping: Duration,
+        hear: impl Fn(BusNotice) + Send + Sync + 'static,
+    ) -> Result<Self, ClusterError> {
         let client = redis::Client::open(url.expose_secret())
             .map_err(|error| ClusterError::Address(format!("{:?}", error.kind())))?;
         let shared = Arc::new(Shared {
@@ -73,7 +85,7 @@ impl RedisBus {
         });
         let tasks = [
             tokio::spawn(publish(Arc::clone(&shared))),
-            tokio::spawn(subscribe(Arc::clone(&shared), hear)),
+            tokio::spawn(subscribe(Arc::clone(&shared), ping, hear)),
         ];
         Ok(Self { shared, tasks })
     }
@@ -149,7 +161,7 @@ async fn publish(shared: Arc<Shared>) {
     }
 }
 
-async fn subscribe(shared: Arc<Shared>, hear: impl Fn(BusNotice)) {
+async fn subscribe(shared: Arc<Shared>, ping: Duration, hear: impl Fn(BusNotice)) {
     let mut backoff = Backoff::new();
     let mut was_connected = false;
     loop {
@@ -166,18 +178,39 @@ async fn subscribe(shared: Arc<Shared>, hear: impl Fn(BusNotice)) {
                     hear(BusNotice::Resumed);
                 }
                 was_connected = true;
-                let mut messages = line.into_on_message();
-                while let Some(message) = messages.next().await {
-                    if let Some(notice) = read_notice(message.get_payload_bytes(), &shared.node) {
+                listen(line, ping, |word| {
+                    if let Some(notice) = read_notice(word, &shared.node) {
                         hear(notice);
                     }
-                }
+                })
+                .await;
                 tracing::warn!("the line to the other hubs broke");
             }
             Ok(Err(error)) => tracing::debug!(kind = ?error.kind(), "the line to the other hubs is down"),
             Err(_) => tracing::debug!("the line to the other hubs is down: no answer in time"),
         }
         backoff.pause().await;
+    }
+}
+
+/// Returns when the line is broken.
+async fn listen(line: PubSub, ping: Duration, hear: impl Fn(&[u8])) {
+    let (mut sink, mut messages) = line.split();
+    let mut ticks = tokio::time::interval(ping);
+    loop {
+        tokio::select! {
+            message = messages.next() => match message {
+                Some(message) => hear(message.get_payload_bytes()),
+                None => return,
+            },
+            _ = ticks.tick() => {
+                // What is said meanwhile waits.
+                let answer = tokio::time::timeout(PATIENCE, sink.ping::<redis::Value>()).await;
+                if !matches!(answer, Ok(Ok(_))) {
+                    return;
+                }
+            }
+        }
     }
 }
 
@@ -224,7 +257,8 @@ mod tests {
 
     fn start(redis: &RedisServer, epoch: &str) -> (RedisBus, mpsc::Receiver<BusNotice>) {
         let (sender, receiver) = mpsc::channel(1_000);
-        let bus = RedisBus::start(&SecretString::from(redis.url()), epoch, move |notice| {
+        let url = SecretString::from(redis.url());
+        let bus = RedisBus::with_ping(&url, epoch, Duration::from_millis(200), move |notice| {
             let _ = sender.try_send(notice);
         });
         (bus.unwrap(), receiver)
@@ -237,9 +271,7 @@ mod tests {
 
     #[tokio::test]
     async fn hubs_on_one_database_hear_each_other_also_after_redis_was_gone() {
-        let Some(mut redis) = RedisServer::start().await else {
-            return;
-        };
+        let mut redis = RedisServer::start().await;
         let (speaker, mut own_ear) = start(&redis, "epoch");
         let (_listener, mut ear) = start(&redis, "epoch");
         let (_stranger, mut strange_ear) = start(&redis, "other");
@@ -282,6 +314,32 @@ mod tests {
         }
         while let Ok(notice) = strange_ear.try_recv() {
             assert_eq!(notice, BusNotice::Resumed);
+        }
+    }
+
+    #[tokio::test]
+    async fn a_redis_that_falls_silent_is_noticed() {
+        let redis = RedisServer::start().await;
+        let (speaker, _) = start(&redis, "epoch");
+        let (_listener, mut ear) = start(&redis, "epoch");
+        let user = UserId(Uuid::from_u128(7));
+        let repeated = async {
+            loop {
+                speaker.announce(user, Seq(1));
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        };
+        tokio::select! {
+            () = repeated => {}
+            _ = heard(&mut ear) => {}
+        }
+        redis.pause(true);
+        tokio::time::sleep(PATIENCE + Duration::from_secs(1)).await;
+        redis.pause(false);
+        loop {
+            if heard(&mut ear).await == BusNotice::Resumed {
+                break;
+            }
         }
     }
 }

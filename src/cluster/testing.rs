@@ -11,15 +11,24 @@ pub struct RedisServer {
 }
 
 impl RedisServer {
-    /// Starts one; none where no Redis is installed: these tests are then passed over.
-    pub async fn start() -> Option<Self> {
+    /// Starts one.
+    pub async fn start() -> Self {
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let server = Self {
-            process: spawn(port)?,
+            process: spawn(port),
             port,
         };
         server.wait().await;
-        Some(server)
+        server
+    }
+
+    /// Lets it stand still, or go on: its connections stay, but it does not answer.
+    pub fn pause(&self, is_paused: bool) {
+        let signal = if is_paused { "-STOP" } else { "-CONT" };
+        let status = Command::new("kill")
+            .args([signal, &self.process.id().to_string()])
+            .status();
+        assert!(status.unwrap().success());
     }
 
     /// Its address.
@@ -31,7 +40,7 @@ impl RedisServer {
     pub async fn restart(&mut self) {
         self.process.kill().unwrap();
         self.process.wait().unwrap();
-        self.process = spawn(self.port).unwrap();
+        self.process = spawn(self.port);
         self.wait().await;
     }
 
@@ -53,7 +62,7 @@ impl Drop for RedisServer {
     }
 }
 
-fn spawn(port: u16) -> Option<Child> {
+fn spawn(port: u16) -> Child {
     Command::new("redis-server")
         .args([
             "--port",
@@ -68,5 +77,5 @@ fn spawn(port: u16) -> Option<Child> {
         .stdout(Stdio::null())
         .stderr(Stdio::null())
         .spawn()
-        .ok()
+        .expect("redis-server is needed: ./test.sh installs it, or apt-get install redis-server")
 }

@@ -10,7 +10,6 @@ use serde::Serialize;
 use serde_json::json;
 use utoipa::ToSchema;
 
-use custom::CREDENTIALS;
 // A glob, because the descriptions that `utoipa::path` makes of the handlers have to come with them.
 pub use custom::*;
 
@@ -121,7 +120,6 @@ pub(super) async fn disconnect(
         // While the account is still active, so that its link can say goodbye to the platform.
         state.tree.end_link(id).await?;
     }
-    let _guard = CREDENTIALS.lock().await;
     if !state.store.disconnect_account(identity.user_id, id).await? {
         return Err(Refusal::NoAccount.into());
     }

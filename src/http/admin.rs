@@ -13,7 +13,7 @@ use utoipa::ToSchema;
 use super::AppState;
 use super::error::ApiError;
 use super::identity::AdminIdentity;
-use crate::store::Store;
+use crate::store::{KEY_NOTICE, KEY_SETTLING, Store};
 
 /// Between two looks whether the replaced key can go, and before another try after a failure.
 const ROTATION_PAUSE: Duration = Duration::from_secs(5);
@@ -80,7 +80,7 @@ pub struct RotationStarted {
     key_id: i32,
 }
 
-/// Makes a new key, seals everything anew with it in the background, then deletes the old one. The hub works on.
+/// Makes a new key and seals everything anew with it in the background. The old one is deleted a day later. The hub works on.
 #[utoipa::path(
     post, path = "/api/admin/rotate-key", tag = "operation", security(("admin" = [])),
     responses(
@@ -90,7 +90,7 @@ pub struct RotationStarted {
     )
 )]
 pub(super) async fn rotate_key(_admin: AdminIdentity, state: web::Data<AppState>) -> Result<HttpResponse, ApiError> {
-    let key_id = state.store.begin_rotation().await?;
+    let key_id = state.store.begin_rotation(KEY_NOTICE).await?;
     tracing::info!(key_id, "key rotation begins");
     state.rotation.continue_in_background(state.store.clone());
     Ok(HttpResponse::Accepted().json(RotationStarted { key_id }))
@@ -110,7 +110,7 @@ impl RotationGuard {
         let running = Running(Arc::clone(&self.0));
         tokio::spawn(async move {
             let _running = running;
-            while let Err(error) = store.complete_rotation().await {
+            while let Err(error) = store.complete_rotation(KEY_SETTLING).await {
                 tracing::warn!(%error, "key rotation is held up");
                 tokio::time::sleep(ROTATION_PAUSE).await;
             }

@@ -78,7 +78,7 @@ pub struct AppState {
     /// The parts of files that are kept on disk.
     pub media: MediaCache,
     /// Parts of files that are fetched at once.
-    pub downloads: tokio::sync::Semaphore,
+    pub downloads: media::Turns,
     /// Conversations of which the hub has the first message.
     pub complete: messages::Complete,
     /// Whether keys are being replaced.

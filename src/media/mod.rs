@@ -78,16 +78,20 @@ impl MediaCache {
         opened.map(Bytes::from)
     }
 
-    /// Keeps a part of a file. When that fails it is fetched again next time.
-    pub async fn put(&self, file: &str, part: u64, bytes: &[u8]) {
-        let name = name(file, part);
-        match self.write(&name, bytes).await {
-            Ok(size) => {
-                let surplus = self.index(|index| index.add(name, size));
-                self.delete(surplus).await;
+    /// Keeps a part of a file. When that fails it is fetched again next time. Begun, it is finished, also when the caller
+    /// goes away: a part on disk that the index does not know would be outside its bounds.
+    pub async fn put(&self, file: &str, part: u64, bytes: Bytes) {
+        let (cache, name) = (self.clone(), name(file, part));
+        let keeping = tokio::spawn(async move {
+            match cache.write(&name, &bytes).await {
+                Ok(size) => {
+                    let surplus = cache.index(|index| index.add(name, size));
+                    cache.delete(surplus).await;
+                }
+                Err(error) => tracing::warn!(%error, "a part of a file is not kept"),
             }
-            Err(error) => tracing::warn!(%error, "a part of a file is not kept"),
-        }
+        });
+        let _ = keeping.await;
     }
 
     async fn write(&self, name: &str, bytes: &[u8]) -> io::Result<u64> {
@@ -155,19 +159,16 @@ fn left_over(folder: &Path) -> io::Result<Vec<(String, u64)>> {
 
 #[cfg(test)]
 mod tests {
-    use hub_actors::Clock;
+    use std::time::Duration;
+
+    use futures_util::FutureExt;
 
     use super::*;
     use crate::vault::DataKey;
 
     fn vault() -> Vault {
-        let clock = Clock::system();
-        let vault = Vault::new(clock.clone());
-        vault.set_keys(vec![DataKey {
-            id: 1,
-            current_from: clock.now(),
-            key: [7; 32],
-        }]);
+        let vault = Vault::default();
+        vault.set_keys(vec![DataKey::generate(1)], 1);
         vault
     }
 
@@ -178,7 +179,7 @@ mod tests {
         let vault = vault();
         let cache = MediaCache::open(path.clone(), vault.clone());
         assert_eq!(cache.get("a", 0).await, None);
-        cache.put("a", 0, b"canary").await;
+        cache.put("a", 0, Bytes::from_static(b"canary")).await;
         assert_eq!(cache.get("a", 0).await.as_deref(), Some(b"canary".as_slice()));
         let stored = std::fs::read(path.join("a.0")).unwrap();
         assert!(!stored.windows(6).any(|bytes| bytes == b"canary"));
@@ -197,12 +198,27 @@ mod tests {
         // Room for two parts of 100 bytes and what sealing adds.
         let cache = MediaCache::bounded(folder.path().to_owned(), vault(), 300, 10);
         for file in ["a", "b"] {
-            cache.put(file, 0, &[1; 100]).await;
+            cache.put(file, 0, vec![1; 100].into()).await;
         }
         assert!(cache.get("a", 0).await.is_some());
-        cache.put("c", 0, &[1; 100]).await;
+        cache.put("c", 0, vec![1; 100].into()).await;
         assert!(cache.get("a", 0).await.is_some());
         assert_eq!(cache.get("b", 0).await, None);
         assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 2);
+    }
+
+    #[tokio::test]
+    async fn a_caller_that_goes_away_leaves_nothing_half_done() {
+        let folder = tempfile::tempdir().unwrap();
+        let cache = MediaCache::open(folder.path().to_owned(), vault());
+        let left = cache.put("a", 0, Bytes::from_static(b"canary")).now_or_never();
+        assert_eq!(left, None, "it was left before it was done");
+        let kept = async {
+            while cache.get("a", 0).await.is_none() {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(20), kept).await.unwrap();
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
     }
 }

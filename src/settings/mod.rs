@@ -24,7 +24,7 @@ pub use keys::{AdminSettings, AuthSettings, VaultSettings};
 pub use platforms::{CustomSettings, PlatformSettings, PlatformsSettings, TelegramSettings};
 pub use problem::{Problem, Problems, SettingsError};
 pub use server::{FrontendSettings, LimitSettings, LogFormat, LogSettings, ServerSettings, WebsocketSettings};
-pub use storage::{DatabaseSettings, RedisSettings, RetentionSettings};
+pub use storage::{DatabaseSettings, DatabaseTls, RedisSettings, RetentionSettings};
 pub use tree::{JournalSettings, OutboxSettings, TreeSettings};
 
 /// The file that is read when no other is named, if it is there.

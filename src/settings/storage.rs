@@ -4,9 +4,22 @@ use std::path::PathBuf;
 
 use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
+use tokio_postgres::Config;
+use tokio_postgres::config::SslMode;
 
 use super::parse;
 use super::problem::Problems;
+
+/// How the connection to a database server is protected.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DatabaseTls {
+    /// Not at all.
+    None,
+    /// Encrypted, whoever the server is.
+    Unchecked,
+    /// Encrypted, and the server has a certificate for its name that is trusted.
+    Checked,
+}
 
 /// `[database]`
 #[derive(Clone, Debug, Deserialize)]
@@ -14,6 +27,8 @@ use super::problem::Problems;
 pub struct DatabaseSettings {
     /// `embedded`, or `postgres://user:password@host:port/name`. Secret because of the password.
     pub url: SecretString,
+    /// Certificates in PEM, of which one must have signed the server's; absent: those that the system trusts.
+    pub ca_file: Option<PathBuf>,
     /// Folder of the embedded database and of the keys that its first start makes; and of files kept, on any database.
     pub path: PathBuf,
     /// Connections to an external database; the embedded one has exactly one.
@@ -27,6 +42,7 @@ impl Default for DatabaseSettings {
     fn default() -> Self {
         Self {
             url: SecretString::from("embedded"),
+            ca_file: None,
             path: PathBuf::from("./data"),
             pool_size: 16,
             connect_timeout_seconds: 5,
@@ -38,6 +54,32 @@ impl DatabaseSettings {
     /// True when the database runs inside this process.
     pub fn is_embedded(&self) -> bool {
         self.url.expose_secret() == "embedded"
+    }
+
+    /// Where the database server is, and how the connection is protected: `sslmode` as libpq has it, but `disable` where
+    /// nothing is said, and with a [`DatabaseSettings::ca_file`] the certificate is always checked, with its name. None when
+    /// the URL cannot be understood.
+    pub fn server(&self) -> Option<(Config, DatabaseTls)> {
+        let url = self.url.expose_secret();
+        if !is_postgres_url(url) {
+            return None;
+        }
+        let (_, query) = url.split_once('?').unwrap_or((url, ""));
+        let mode = query
+            .split('&')
+            .filter_map(|pair| pair.strip_prefix("sslmode="))
+            .next_back();
+        let mut config: Config = url.replace("sslmode=verify-full", "sslmode=require").parse().ok()?;
+        let tls = match mode {
+            None | Some("disable") => DatabaseTls::None,
+            Some("verify-full") => DatabaseTls::Checked,
+            Some(_) if self.ca_file.is_some() => DatabaseTls::Checked,
+            Some(_) => DatabaseTls::Unchecked,
+        };
+        if tls == DatabaseTls::None {
+            config.ssl_mode(SslMode::Disable);
+        }
+        Some((config, tls))
     }
 
     /// The folder of the embedded PostgreSQL itself, inside [`DatabaseSettings::path`].
@@ -56,13 +98,19 @@ impl DatabaseSettings {
     }
 
     pub(super) fn check(&self, problems: &mut Problems) {
-        if !self.is_embedded() && self.url.expose_secret().parse::<tokio_postgres::Config>().is_err()
-            || !(self.is_embedded() || is_postgres_url(self.url.expose_secret()))
-        {
+        let server = self.server();
+        if !self.is_embedded() && server.is_none() {
             problems.wrong_secret(
                 "database.url",
-                "\"embedded\" or postgres://user:password@host:port/name",
+                "\"embedded\" or postgres://user:password@host:port/name, with sslmode disable, prefer, require or \
+                 verify-full",
             );
+        }
+        if let Some(file) = &self.ca_file
+            && server.is_none_or(|(_, tls)| tls == DatabaseTls::None)
+        {
+            let wanted = "absent, or database.url with ?sslmode=verify-full";
+            problems.wrong("database.ca_file", file.display(), wanted);
         }
         if self.path.as_os_str().is_empty() {
             problems.wrong("database.path", "empty", "a folder");

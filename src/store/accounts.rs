@@ -1,15 +1,16 @@
 //! Linked platform accounts.
 
 use hub_actors::domain::{Account, AccountState, Credentials};
-use hub_actors::ports::StoreError;
+use hub_actors::ports::{LinkMemory, StoreError};
 use hub_actors::{AccountId, ExternalId, PlatformId, UserId};
 use tokio_postgres::Row;
 use tokio_postgres::types::ToSql;
 
 use super::Store;
 use super::errors::{read, read_name};
+use super::links::{DEPOSE, REMEMBER};
 use super::pool::Transaction;
-use super::sealing::CREDENTIALS;
+use super::sealing::{CREDENTIALS, LINK_MEMORY, memory_row};
 use crate::vault::Vault;
 
 /// An account that is being linked.
@@ -84,6 +85,13 @@ const DISCONNECT: &str = "WITH gone AS (UPDATE connected_accounts SET is_active 
     state_reason = NULL, state_until = NULL, credentials = NULL, updated_at = $3 \
     WHERE id = $2 AND user_id = $1 AND is_active RETURNING id) \
     DELETE FROM link_memory m USING gone WHERE m.account_id = gone.id";
+const FIND: &str = concat!(
+    "SELECT ",
+    account_columns!(),
+    ", a.credentials FROM connected_accounts a WHERE a.user_id = $1 AND a.id = $2"
+);
+const CHANGE: &str = "UPDATE connected_accounts SET platform_username = $2, credentials = $3, state = $4, \
+    state_reason = $5, state_until = $6, updated_at = $7 WHERE id = $1";
 const OWNED: &str = "SELECT FROM connected_accounts WHERE id = $2 AND user_id = $1";
 
 impl Store {
@@ -110,16 +118,7 @@ impl Store {
     /// # Errors
     /// [`StoreError`].
     pub async fn find_account(&self, user_id: UserId, id: AccountId) -> Result<Option<Account>, StoreError> {
-        let row = self
-            .query_one(
-                concat!(
-                    "SELECT ",
-                    account_columns!(),
-                    ", a.credentials FROM connected_accounts a WHERE a.user_id = $1 AND a.id = $2"
-                ),
-                &[&user_id.0, &id.0],
-            )
-            .await?;
+        let row = self.query_one(FIND, &[&user_id.0, &id.0]).await?;
         row.map(|row| opened_account(&row, self.vault())).transpose()
     }
 
@@ -144,8 +143,19 @@ impl Store {
     /// # Errors
     /// [`StoreError`]; [`StoreError::Failed`] when there is no such user.
     pub async fn create_account(&self, new: NewAccount) -> Result<Account, StoreError> {
+        self.store_account(new, None).await
+    }
+
+    /// As [`Store::create_account`], with what the account's live link begins with: who holds the link loses it.
+    pub(super) async fn store_account(
+        &self,
+        new: NewAccount,
+        memory: Option<&LinkMemory>,
+    ) -> Result<Account, StoreError> {
         let mut connection = self.connection().await?;
-        connection.prepare(&[LOCK_OWNER, FIND_LINKED, UPSERT]).await?;
+        connection
+            .prepare(&[LOCK_OWNER, FIND_LINKED, UPSERT, REMEMBER, DEPOSE])
+            .await?;
         let transaction = Transaction::new(&connection);
         let client = connection.client();
         let (lock, find) = (connection.statement(LOCK_OWNER)?, connection.statement(FIND_LINKED)?);
@@ -186,28 +196,78 @@ impl Store {
             .first()
             .ok_or_else(|| StoreError::Failed("the account's id belongs to another user".to_owned()))?;
         let account = account(row)?;
+        if let Some(memory) = memory {
+            let (mut names, mut values) = (Vec::new(), Vec::new());
+            for (name, value) in memory {
+                values.push(LINK_MEMORY.seal(self.vault(), &memory_row(id, name), value)?);
+                names.push(name.as_str());
+            }
+            let (remember, depose) = (connection.statement(REMEMBER)?, connection.statement(DEPOSE)?);
+            connection
+                .wait(async {
+                    client.execute(remember, &[&id, &names, &values]).await?;
+                    client.execute(depose, &[&id]).await
+                })
+                .await?;
+        }
         transaction.commit().await?;
         Ok(account)
     }
 
-    /// Replaces an account's credentials, which nobody sees, so its `updated_at` stays; false when the user has no such account or it is disconnected.
+    /// Has the user's active account changed: its name, its credentials, which `change` gets opened, its state with what
+    /// belongs to it, and its `updated_at`. Nothing that anybody else does to it, on any hub, comes between. None when the
+    /// user has no such account on that platform or it is disconnected.
     ///
     /// # Errors
-    /// [`StoreError`].
-    pub async fn set_credentials(
+    /// [`StoreError`]; nothing is changed then.
+    pub async fn change_account<T>(
         &self,
         user_id: UserId,
         id: AccountId,
-        credentials: &Credentials,
-    ) -> Result<bool, StoreError> {
-        let sealed = CREDENTIALS.seal_json(self.vault(), id.0.as_bytes(), credentials)?;
-        let changed = self
-            .execute(
-                "UPDATE connected_accounts SET credentials = $3 WHERE id = $2 AND user_id = $1 AND is_active",
-                &[&user_id.0, &id.0, &sealed],
-            )
+        platform: &str,
+        change: impl FnOnce(&mut Account) -> T,
+    ) -> Result<Option<(Account, T)>, StoreError> {
+        let mut connection = self.connection().await?;
+        connection.prepare(&[LOCK_OWNER, FIND, CHANGE]).await?;
+        let transaction = Transaction::new(&connection);
+        let client = connection.client();
+        let (lock, find) = (connection.statement(LOCK_OWNER)?, connection.statement(FIND)?);
+        let rows = connection
+            .wait(async {
+                let parameters: [&(dyn ToSql + Sync); 2] = [&user_id.0, &id.0];
+                let (begun, locked, rows) = futures_util::join!(
+                    client.batch_execute("BEGIN"),
+                    client.query(lock, &parameters[..1]),
+                    client.query(find, &parameters),
+                );
+                begun?;
+                locked?;
+                rows
+            })
             .await?;
-        Ok(changed > 0)
+        let account = rows.first().map(|row| opened_account(row, self.vault())).transpose()?;
+        let account = account.filter(|account| account.is_active && account.platform.as_str() == platform);
+        let Some(mut account) = account else {
+            return Ok(None);
+        };
+        let answer = change(&mut account);
+        let sealed = CREDENTIALS.seal_json(self.vault(), id.0.as_bytes(), &account.credentials)?;
+        connection
+            .wait(client.execute(
+                connection.statement(CHANGE)?,
+                &[
+                    &id.0,
+                    &account.name,
+                    &sealed,
+                    &account.state.as_str(),
+                    &account.state_reason,
+                    &account.state_until,
+                    &account.updated_at,
+                ],
+            ))
+            .await?;
+        transaction.commit().await?;
+        Ok(Some((account, answer)))
     }
 
     /// Disconnects an account and erases its credentials; its conversations stay. True also when it was disconnected

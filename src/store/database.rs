@@ -1,17 +1,18 @@
 //! Which database: one in this process, or one elsewhere.
 
 use hub_actors::ports::StoreError;
-use secrecy::ExposeSecret;
 use tokio_postgres::Config;
 use tokio_postgres::config::SslMode;
 
 use super::embedded::Embedded;
 use super::pool::PATIENCE;
+use super::tls::Tls;
 use crate::settings::DatabaseSettings;
 
 /// How the database is reached.
 pub(super) struct Database {
     config: Config,
+    tls: Tls,
     embedded: Option<Embedded>,
 }
 
@@ -21,33 +22,37 @@ impl Database {
         if settings.is_embedded() {
             let embedded = Embedded::start(settings.cluster_folder()).await?;
             let mut config = embedded.config();
-            config.application_name("messaging-hub");
+            config.application_name("messaging-hub").ssl_mode(SslMode::Disable);
             return Ok(Self {
                 config,
+                tls: Tls::none(),
                 embedded: Some(embedded),
             });
         }
-        let mut config: Config = settings.url.expose_secret().parse().map_err(|_| {
+        let (mut config, tls) = settings.server().ok_or_else(|| {
             StoreError::Failed("database.url is not postgres://user:password@host:port/name".to_owned())
         })?;
-        if config.get_ssl_mode() == SslMode::Require {
-            return Err(StoreError::Failed(
-                "database.url asks for sslmode=require, which this hub cannot do: reach the database through a private \
-                 network or a TLS tunnel and leave sslmode out"
-                    .to_owned(),
-            ));
-        }
+        let tls = Tls::new(tls, settings.ca_file.as_deref())?;
         if config.get_application_name().is_none() {
             config.application_name("messaging-hub");
         }
         // A server that vanishes without a word is noticed in about the time of the longest statement.
         config.keepalives_idle(PATIENCE).tcp_user_timeout(PATIENCE);
-        Ok(Self { config, embedded: None })
+        Ok(Self {
+            config,
+            tls,
+            embedded: None,
+        })
     }
 
     /// Where to connect.
     pub fn config(&self) -> &Config {
         &self.config
+    }
+
+    /// How the connection is protected, if its configuration asks for that.
+    pub fn tls(&self) -> &Tls {
+        &self.tls
     }
 
     /// True for the database in this process.

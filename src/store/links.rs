@@ -10,7 +10,6 @@ use uuid::Uuid;
 use super::Store;
 use super::accounts::NewAccount;
 use super::errors::read;
-use super::pool::Transaction;
 use super::sealing::{LINK_MEMORY, memory_row};
 
 /// Names of accounts that wait for their person are left out, so that nobody knocks at a door that stays shut.
@@ -25,11 +24,12 @@ const LEASE: &str = "INSERT INTO account_leases AS l (account_id, owner, epoch, 
 /// The row stays: the epoch must never begin again.
 const RELEASE: &str = "UPDATE account_leases SET expires_at = '-infinity' \
     WHERE owner = $1 AND ($2::uuid IS NULL OR account_id = $2)";
-const REMEMBER: &str = "INSERT INTO link_memory (account_id, name, value) \
+pub(super) const REMEMBER: &str = "INSERT INTO link_memory (account_id, name, value) \
     SELECT $1, v.name, v.value FROM unnest($2::text[], $3::bytea[]) AS v(name, value) \
     ON CONFLICT (account_id, name) DO UPDATE SET value = excluded.value";
 /// Whoever holds the old link loses it with the new session.
-const DEPOSE: &str = "UPDATE account_leases SET epoch = epoch + 1, expires_at = '-infinity' WHERE account_id = $1";
+pub(super) const DEPOSE: &str =
+    "UPDATE account_leases SET epoch = epoch + 1, expires_at = '-infinity' WHERE account_id = $1";
 /// The sub-query with OFFSET keeps the planner from reading all messages of that id.
 const CHATS: &str = "SELECT m.platform_message_id, c.platform_conversation_id FROM (SELECT id, platform_conversation_id \
         FROM conversations WHERE account_id = $1 OFFSET 0) c \
@@ -83,36 +83,16 @@ impl Store {
 
     /// The account asks for a login until its session is stored and the tree has set it to work.
     pub(super) async fn create_link(&self, link: NewLink) -> Result<Account, StoreError> {
-        let account = self
-            .create_account(NewAccount {
-                id: AccountId::generate(self.now()),
-                user_id: link.user_id,
-                platform: link.platform,
-                external_id: link.external_id,
-                name: link.name,
-                credentials: Credentials::default(),
-                state: AccountState::NeedsLogin,
-            })
-            .await?;
-        let (mut names, mut values) = (Vec::new(), Vec::new());
-        for (name, value) in &link.memory {
-            values.push(LINK_MEMORY.seal(self.vault(), &memory_row(account.id.0, name), value)?);
-            names.push(name.as_str());
-        }
-        let mut connection = self.connection().await?;
-        connection.prepare(&[REMEMBER, DEPOSE]).await?;
-        let transaction = Transaction::new(&connection);
-        let client = connection.client();
-        let (remember, depose) = (connection.statement(REMEMBER)?, connection.statement(DEPOSE)?);
-        connection
-            .wait(async {
-                client.batch_execute("BEGIN").await?;
-                client.execute(remember, &[&account.id.0, &names, &values]).await?;
-                client.execute(depose, &[&account.id.0]).await
-            })
-            .await?;
-        transaction.commit().await?;
-        Ok(account)
+        let new = NewAccount {
+            id: AccountId::generate(self.now()),
+            user_id: link.user_id,
+            platform: link.platform,
+            external_id: link.external_id,
+            name: link.name,
+            credentials: Credentials::default(),
+            state: AccountState::NeedsLogin,
+        };
+        self.store_account(new, Some(&link.memory)).await
     }
 
     pub(super) async fn chats_of_messages(

@@ -6,8 +6,23 @@ use hub_actors::Clock;
 use hub_actors::ports::StoreError;
 use rand::RngExt;
 
+use super::Store;
 use super::errors::{read, unavailable};
 use super::pool::{Connection, STATEMENT_TIMEOUT};
+
+const MAY_ASK: &str = "SELECT has_function_privilege('pg_control_system()', 'EXECUTE')";
+/// The cluster, the database in it and the table in that: a dump that is read back makes another one of the last two, a
+/// dump that is read elsewhere, of all three. A copy of the files is the same in all of them: [`Store::renew_epoch`].
+const HOME: &str = "SELECT concat_ws('/', (SELECT system_identifier FROM pg_control_system()), d.oid, 'hub'::regclass::oid) \
+    FROM pg_database d WHERE d.datname = current_database()";
+const HOME_UNASKED: &str = "SELECT concat_ws('/', d.oid, 'hub'::regclass::oid) \
+    FROM pg_database d WHERE d.datname = current_database()";
+/// A database that was not told its home yet keeps its epoch.
+const SETTLE: &str = "INSERT INTO hub AS h (singleton, epoch, home) VALUES (true, $1, $2) \
+    ON CONFLICT (singleton) DO UPDATE SET home = excluded.home, \
+        epoch = CASE WHEN h.home <> excluded.home THEN excluded.epoch ELSE h.epoch END \
+    WHERE h.home IS DISTINCT FROM excluded.home RETURNING epoch = $1";
+const RENEW: &str = "UPDATE hub SET epoch = $1";
 
 mod embedded_sql {
     refinery::embed_migrations!("migrations");
@@ -72,17 +87,29 @@ async fn migrate_locked(connection: &mut Connection) -> Result<String, StoreErro
     for migration in report.applied_migrations() {
         tracing::info!(%migration, "the schema was changed");
     }
-    let epoch = new_epoch();
-    connection
-        .execute(
-            "INSERT INTO hub (singleton, epoch) VALUES (true, $1) ON CONFLICT DO NOTHING",
-            &[&epoch],
-        )
-        .await?;
+    let asked = connection.query(MAY_ASK, &[]).await?;
+    let may_ask = asked.first().map_or(Ok(false), |row| read(row, 0))?;
+    let home = connection.query(if may_ask { HOME } else { HOME_UNASKED }, &[]).await?;
+    let home: &str = home.first().map(|row| read(row, 0)).transpose()?.unwrap_or_default();
+    let settled = connection.query(SETTLE, &[&new_epoch(), &home]).await?;
+    if settled.first().map_or(Ok(false), |row| read(row, 0))? {
+        tracing::info!("the database is new or a copy: streams have a new epoch");
+    }
     let rows = connection.query("SELECT epoch FROM hub", &[]).await?;
     match rows.first() {
         Some(row) => read(row, 0),
         None => Err(StoreError::Failed("the table hub is empty".to_owned())),
+    }
+}
+
+impl Store {
+    /// Gives the database a new epoch: no position of before is resumed any more, and who comes with one reads afresh. For
+    /// a copy of the database's files, which nothing tells from the original. Hubs that run do not notice.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn renew_epoch(&self) -> Result<(), StoreError> {
+        self.execute(RENEW, &[&new_epoch()]).await.map(drop)
     }
 }
 

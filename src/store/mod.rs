@@ -27,6 +27,7 @@ mod retention;
 mod sealing;
 mod sessions;
 mod stream;
+mod tls;
 mod together;
 mod usage;
 mod users;
@@ -48,6 +49,7 @@ pub use messages::{MessagePage, MessageRange};
 pub use sessions::{NewRefreshToken, Rotation};
 pub use usage::{UsageKind, UsageRecord};
 pub use users::User;
+pub use vault_keys::{KEY_KEPT, KEY_NOTICE, KEY_SETTLING};
 
 use crate::settings::{DatabaseSettings, RetentionSettings};
 use crate::vault::{MasterKey, Vault};
@@ -55,7 +57,6 @@ use conversations::UnreadByPlatform;
 use database::Database;
 use idempotency::RequestKey;
 use pool::{Lent, Pool};
-use reseal::Progress;
 use together::Together;
 
 /// When thousands of sockets come back at once, so long after one statement the next one asks what each of them asks.
@@ -75,7 +76,6 @@ struct Inner {
     clock: Clock,
     retention: RetentionSettings,
     epoch: String,
-    progress: tokio::sync::Mutex<Progress>,
     sessions_asked: Together<SessionId, bool>,
     unread_asked: Together<UserId, UnreadByPlatform>,
     users_asked: Together<UserId, Option<User>>,
@@ -179,7 +179,6 @@ impl Store {
             clock,
             retention: retention.clone(),
             epoch,
-            progress: tokio::sync::Mutex::default(),
             sessions_asked: Together::start(&handle, CROWD_PAUSE, asking(inner, Self::sessions_are_live)),
             unread_asked: Together::start(&handle, CROWD_PAUSE, asking(inner, Self::unread_of_users)),
             users_asked: Together::start(&handle, Duration::ZERO, asking(inner, Self::users)),

@@ -14,10 +14,11 @@ use hub_actors::ports::StoreError;
 use tokio::runtime::Handle;
 use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio_postgres::types::ToSql;
-use tokio_postgres::{Client, NoTls, Row, Statement};
+use tokio_postgres::{Client, Row, Statement};
 
 use super::database::Database;
 use super::errors::{classify, unavailable};
+use super::tls::Tls;
 
 /// Longest wait for the answer to a statement. The server's own limit is a little shorter, so that it speaks first.
 pub(super) const PATIENCE: Duration = Duration::from_secs(30);
@@ -187,7 +188,7 @@ impl Drop for Transaction<'_> {
 
 /// Makes connections for the pool.
 pub(super) struct Manager {
-    inner: PostgresConnectionManager<NoTls>,
+    inner: PostgresConnectionManager<Tls>,
     database: Arc<Database>,
     runtime: Handle,
     patience: Duration,
@@ -300,7 +301,7 @@ impl Pool {
         let last_error = LastError::default();
         let is_closed = Arc::new(AtomicBool::new(false));
         let manager = Manager {
-            inner: PostgresConnectionManager::new(database.config().clone(), NoTls),
+            inner: PostgresConnectionManager::new(database.config().clone(), database.tls().clone()),
             database,
             runtime: runtime.clone(),
             patience,

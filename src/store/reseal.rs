@@ -1,18 +1,19 @@
 //! Seals every row anew with the newest key, page by page, while the hub runs.
 
-use std::time::Duration;
-
 use hub_actors::ports::StoreError;
-use tokio_postgres::types::ToSql;
 use uuid::Uuid;
 
 use super::Store;
 use super::errors::read;
-use super::pool::STATEMENT_TIMEOUT;
 use super::sealing::{
     ANSWER, ATTACHMENTS, CONTENT, CREDENTIALS, EDIT, EVENT, LINK_MEMORY, MEDIA_URL, OUTBOX, PARKED, QUARANTINE,
     REPLACEMENT, SealedColumn,
 };
+
+/// Rows that are looked at in one statement; others want the database too.
+const PAGE: i64 = 500;
+/// Bytes that are read to be sealed anew in one statement, and one value more: a value may be as large as a delivery.
+const PAGE_BYTES: i64 = 1 << 20;
 
 /// How a table with a sealed column is walked through: in the order of its key, which is a UUID and perhaps a second part
 /// written as text.
@@ -20,13 +21,11 @@ struct Walk {
     column: SealedColumn,
     /// The second part's least value.
     start: &'static str,
-    /// After `$1` and `$2`, at most `$3` rows: both parts of the key, the key as the seal knows it, and the value, null
-    /// when it is sealed with the key `$4` already.
+    /// After `$1` and `$2`, at most `$3` rows and about `$5` bytes: both parts of the key, the key as the seal knows it, and
+    /// the value, null when it is sealed with the key `$4` already.
     page: &'static str,
     /// Replaces values, except those that were changed in the meantime.
     update: &'static str,
-    /// Counts the values that are not sealed with the key `$1`.
-    count: &'static str,
 }
 
 macro_rules! walk {
@@ -36,22 +35,22 @@ macro_rules! walk {
             column: $column,
             start: $start,
             page: concat!(
-                "SELECT ", $first, ", ", $second, "::text, ", $row,
-                ", CASE WHEN substring(t.", $value, " FROM 2 FOR 4) <> $4::bytea THEN t.", $value, " END FROM ", $table,
-                " t WHERE ", $after, " ORDER BY ", $order, " LIMIT $3"
+                "SELECT first, second::text, row, value FROM (SELECT *, sum(coalesce(octet_length(value), 0)) OVER \
+                 (ORDER BY first, second ROWS UNBOUNDED PRECEDING) - coalesce(octet_length(value), 0) AS before FROM (SELECT ",
+                $first, " AS first, ", $second, " AS second, ", $row, " AS row, CASE WHEN substring(t.", $value,
+                " FROM 2 FOR 4) <> $4::bytea THEN t.", $value, " END AS value FROM ", $table, " t WHERE ", $after,
+                " ORDER BY ", $order, " LIMIT $3) page) bounded WHERE before < $5 \
+                 ORDER BY first, second"
             ),
             update: concat!(
                 "UPDATE ", $table, " t SET ", $value,
                 " = v.new FROM unnest($1::uuid[], $2::text[], $3::bytea[], $4::bytea[]) AS v(first, second, old, new) \
                  WHERE ", $same, " AND t.", $value, " = v.old"
             ),
-            count: concat!(
-                "SELECT count(*) FROM ", $table, " t WHERE substring(t.", $value, " FROM 2 FOR 4) <> $1::bytea"
-            ),
         }
     };
     ($column:expr, $table:literal, $value:literal) => {
-        walk!($column, "", $table, $value, key: "t.id", "''",
+        walk!($column, "", $table, $value, key: "t.id", "''::text",
             after: "t.id > $1 AND $2::text = ''", order: "t.id", row: "uuid_send(t.id)", same: "t.id = v.first")
     };
 }
@@ -84,98 +83,76 @@ const WALKS: [Walk; 12] = [
         same: "t.user_id = v.first AND t.key = v.second"),
 ];
 
-/// Longest wait for one table to be counted.
-const COUNT_PATIENCE: Duration = Duration::from_secs(3600);
-
-/// How far this process has come. Lost with it: the next one begins again and skips what is done.
-#[derive(Debug, Default)]
-pub(super) struct Progress {
-    key: i32,
-    walk: usize,
-    after: Option<(Uuid, String)>,
-}
-
 impl Store {
-    /// Seals up to `limit` rows anew with the newest key. Returns 0 when no row is left that another key has sealed,
-    /// else a number above 0: call again. While the new key's time has not come, it waits up to a second and returns.
+    /// Walks through every sealed value and seals those anew that another key than this one, which must be the one that
+    /// seals, has sealed. Returns how many there were. Values that do not open stay as they are: no key can help them.
     ///
     /// # Errors
-    /// [`StoreError`]; calling again continues.
-    pub async fn reseal_batch(&self, limit: u32) -> Result<u64, StoreError> {
-        let (newest, current_from) = self.newest_key().await?;
-        if self.now() < current_from || self.vault().sealing_key_id().ok() != Some(newest) {
-            tokio::time::sleep(Duration::from_secs(1)).await;
-            self.load_vault_keys().await?;
-            return Ok(1);
-        }
-        let mut progress = self.inner.progress.lock().await;
-        if progress.key != newest {
-            *progress = Progress {
-                key: newest,
-                ..Progress::default()
-            };
-        }
-        let Some(walk) = WALKS.get(progress.walk) else {
-            *progress = Progress::default();
-            return self.count_unsealed_with(newest).await;
-        };
-        let (first, second) = progress
-            .after
-            .clone()
-            .unwrap_or_else(|| (Uuid::nil(), walk.start.to_owned()));
-        let limit = i64::from(limit.max(1));
-        let rows = self
-            .query(walk.page, &[&first, &second, &limit, &newest.to_be_bytes().as_slice()])
-            .await?;
-        match rows.last() {
-            Some(row) => progress.after = Some((read(row, 0)?, read(row, 1)?)),
-            None => {
-                progress.walk += 1;
-                progress.after = None;
+    /// [`StoreError`]; another call skips what is done.
+    pub(super) async fn reseal(&self, key: i32) -> Result<u64, StoreError> {
+        let mut changed = 0;
+        for walk in &WALKS {
+            let (mut after, mut unopened) = ((Uuid::nil(), walk.start.to_owned()), 0);
+            while let Some(page) = self.reseal_page(walk, key, &after).await? {
+                after = page.last;
+                changed += page.changed;
+                unopened += page.unopened;
+                tokio::task::yield_now().await;
+            }
+            if unopened > 0 {
+                let SealedColumn { table, column } = walk.column;
+                tracing::error!(
+                    table,
+                    column,
+                    rows = unopened,
+                    "values do not open: they are damaged or their key is gone"
+                );
             }
         }
-        let mut changed = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+        Ok(changed)
+    }
+
+    /// None when there are no more rows.
+    async fn reseal_page(&self, walk: &Walk, key: i32, after: &(Uuid, String)) -> Result<Option<Page>, StoreError> {
+        let rows = self
+            .query(
+                walk.page,
+                &[&after.0, &after.1, &PAGE, &key.to_be_bytes().as_slice(), &PAGE_BYTES],
+            )
+            .await?;
+        let Some(last) = rows.last() else {
+            return Ok(None);
+        };
+        let last = (read(last, 0)?, read(last, 1)?);
+        let (mut firsts, mut seconds, mut olds, mut news) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+        let mut unopened = 0;
         for row in &rows {
             let Some(old) = read::<Option<&[u8]>>(row, 3)? else {
                 continue;
             };
             let row_key: &[u8] = read(row, 2)?;
-            let plain = walk.column.open(self.vault(), row_key, old)?;
-            changed.0.push(read::<Uuid>(row, 0)?);
-            changed.1.push(read::<&str>(row, 1)?);
-            changed.2.push(old);
-            changed.3.push(walk.column.seal(self.vault(), row_key, &plain)?);
+            let Ok(plain) = walk.column.open(self.vault(), row_key, old) else {
+                unopened += 1;
+                continue;
+            };
+            firsts.push(read::<Uuid>(row, 0)?);
+            seconds.push(read::<&str>(row, 1)?);
+            olds.push(old);
+            news.push(walk.column.seal(self.vault(), row_key, &plain)?);
         }
-        if !changed.0.is_empty() {
-            self.execute(walk.update, &[&changed.0, &changed.1, &changed.2, &changed.3])
-                .await?;
+        if !firsts.is_empty() {
+            self.execute(walk.update, &[&firsts, &seconds, &olds, &news]).await?;
         }
-        Ok(rows.len().max(1) as u64)
+        Ok(Some(Page {
+            last,
+            changed: firsts.len() as u64,
+            unopened,
+        }))
     }
+}
 
-    /// How many values are sealed with another key than this one. Reads every sealed table whole, which may take longer
-    /// than any other statement.
-    pub(super) async fn count_unsealed_with(&self, key: i32) -> Result<u64, StoreError> {
-        let mut connection = self.connection().await?;
-        connection.batch("SET statement_timeout = 0").await?;
-        let mut count: i64 = 0;
-        for walk in &WALKS {
-            connection.prepare(&[walk.count]).await?;
-            let key = key.to_be_bytes();
-            let parameters: [&(dyn ToSql + Sync); 1] = [&key.as_slice()];
-            let counting = connection
-                .client()
-                .query_one(connection.statement(walk.count)?, &parameters);
-            let counted = connection.wait_for(COUNT_PATIENCE, counting).await;
-            if counted.is_err() {
-                // It would go on without a limit on its statements.
-                connection.retire();
-            }
-            count += read::<i64>(&counted?, 0)?;
-        }
-        connection
-            .batch(&format!("SET statement_timeout = '{STATEMENT_TIMEOUT}'"))
-            .await?;
-        Ok(u64::try_from(count).unwrap_or(0))
-    }
+struct Page {
+    last: (Uuid, String),
+    changed: u64,
+    unopened: u64,
 }

@@ -6,6 +6,7 @@ use uuid::Uuid;
 
 use super::Store;
 use super::errors::read;
+use super::vault_keys::KEY_KEPT;
 
 /// Rows that one statement deletes at most.
 const STEP: i64 = 2_000;
@@ -13,8 +14,6 @@ const STEP: i64 = 2_000;
 const STEPS: usize = 500;
 /// Users whose streams are looked at in one statement.
 const USERS: i64 = 500;
-/// Deliveries of one account that are kept in quarantine at most.
-const QUARANTINED: i64 = 1_000;
 
 macro_rules! outlived {
     ($table:literal, $key:literal, $column:literal) => {
@@ -52,23 +51,15 @@ const TRIM: &str = "WITH old AS MATERIALIZED (SELECT e.seq, e.created_at < $2 AS
             WHERE u.id = $1 AND cut.seq IS NOT NULL) \
     DELETE FROM events e USING cut WHERE e.user_id = $1 AND e.seq <= cut.seq";
 
-const CROWDED: &str = "DELETE FROM quarantine q USING (SELECT id FROM (SELECT id, row_number() OVER \
-        (PARTITION BY account_id ORDER BY created_at DESC, id DESC) AS place FROM quarantine) ranked \
-        WHERE place > $1 LIMIT $2) x WHERE q.id = x.id";
-
-/// Tables that grow and shrink enough to need care where no background process takes it.
-const TENDED: [&str; 6] = [
-    "VACUUM (ANALYZE) events",
-    "VACUUM (ANALYZE) messages",
-    "VACUUM (ANALYZE) conversations",
-    "VACUUM (ANALYZE) users",
-    "VACUUM (ANALYZE) outbox",
-    "VACUUM (ANALYZE) parked_events",
-];
+/// All that hold anything: statistics of an empty table would tell the planner that it stays empty. The system's own too,
+/// because one that is never frozen stops the whole database in the end.
+const TABLES: &str = "SELECT quote_ident(n.nspname) || '.' || quote_ident(c.relname) FROM pg_class c \
+    JOIN pg_namespace n ON n.oid = c.relnamespace \
+    WHERE c.relkind = 'r' AND c.relpersistence = 'p' AND pg_relation_size(c.oid) > 0 ORDER BY c.oid";
 
 impl Store {
-    /// Deletes old events, parked events, idempotency keys, quarantined deliveries, usage logs, expired tokens and OAuth
-    /// states. Returns the number of rows.
+    /// Deletes old events, parked events, idempotency keys, quarantined deliveries, usage logs, expired tokens, OAuth states
+    /// and replaced keys. Returns the number of rows.
     pub(super) async fn delete_outlived(&self) -> Result<u64, StoreError> {
         let (now, retention) = (self.now(), &self.inner.retention);
         let before = |days: u32| now - Duration::days(i64::from(days));
@@ -102,7 +93,7 @@ impl Store {
                 }
             }
         }
-        deleted += self.execute(CROWDED, &[&QUARANTINED, &STEP]).await?;
+        deleted += self.retire_keys(KEY_KEPT).await?;
         self.tend().await?;
         Ok(deleted)
     }
@@ -130,9 +121,19 @@ impl Store {
 
     /// The embedded database has no background process that reclaims space and renews statistics.
     async fn tend(&self) -> Result<(), StoreError> {
-        if self.inner.database.is_embedded() {
-            for statement in TENDED {
-                self.connection().await?.batch(statement).await?;
+        if !self.inner.database.is_embedded() {
+            return Ok(());
+        }
+        for row in &self.query(TABLES, &[]).await? {
+            let table: &str = read(row, 0)?;
+            // What took too long has still freed what it came to; the others have their turn.
+            if let Err(error) = self
+                .connection()
+                .await?
+                .batch(&format!("VACUUM (ANALYZE) {table}"))
+                .await
+            {
+                tracing::warn!(table, %error, "a table of the embedded database could not be tended");
             }
         }
         Ok(())

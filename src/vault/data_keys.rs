@@ -8,7 +8,6 @@ use base64::Engine;
 use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD, URL_SAFE, URL_SAFE_NO_PAD};
 use hmac::{Hmac, Mac};
 use sha2::Sha256;
-use time::OffsetDateTime;
 
 use super::ring::SealError;
 
@@ -131,17 +130,14 @@ pub struct DataKey {
     pub id: i32,
     /// The key itself.
     pub key: [u8; 32],
-    /// From this moment on new values are sealed with it.
-    pub current_from: OffsetDateTime,
 }
 
 impl DataKey {
     /// A new random key.
-    pub fn generate(id: i32, current_from: OffsetDateTime) -> Self {
+    pub fn generate(id: i32) -> Self {
         Self {
             id,
             key: rand::random(),
-            current_from,
         }
     }
 }
@@ -151,7 +147,6 @@ impl fmt::Debug for DataKey {
         formatter
             .debug_struct("DataKey")
             .field("id", &self.id)
-            .field("current_from", &self.current_from)
             .finish_non_exhaustive()
     }
 }
@@ -227,11 +222,7 @@ mod tests {
 
     #[test]
     fn keys_are_never_printed() {
-        let key = DataKey {
-            id: 1,
-            key: [0xAB; 32],
-            current_from: OffsetDateTime::UNIX_EPOCH,
-        };
+        let key = DataKey { id: 1, key: [0xAB; 32] };
         let printed = format!("{key:?} {:?}", MasterKey::parse(HEX).unwrap());
         assert!(
             !printed.contains("171") && !printed.to_lowercase().contains("ab, "),

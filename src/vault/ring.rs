@@ -5,8 +5,6 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use aes_gcm::aead::{Aead, KeyInit, Payload};
 use aes_gcm::{Aes256Gcm, Nonce};
-use hub_actors::Clock;
-use time::OffsetDateTime;
 
 use super::data_keys::DataKey;
 use super::place::Place;
@@ -44,21 +42,26 @@ pub enum SealError {
 
 struct RingKey {
     id: i32,
-    current_from: OffsetDateTime,
     cipher: Aes256Gcm,
 }
 
-/// Seals and opens values. Cheap to clone; all clones share their keys.
-#[derive(Clone)]
+#[derive(Default)]
+struct Ring {
+    keys: Vec<RingKey>,
+    /// The id of the one that seals.
+    sealing: i32,
+}
+
+/// Seals and opens values. Cheap to clone; all clones share their keys. It begins without any.
+#[derive(Clone, Default)]
 pub struct Vault {
-    // Ascending by the moment from which each key seals. The lock is held for a pointer copy only.
-    keys: Arc<RwLock<Arc<[RingKey]>>>,
-    clock: Clock,
+    // The lock is held for a pointer copy only.
+    ring: Arc<RwLock<Arc<Ring>>>,
 }
 
 impl fmt::Debug for Vault {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let ids: Vec<i32> = self.ring().iter().map(|key| key.id).collect();
+        let ids: Vec<i32> = self.ring().keys.iter().map(|key| key.id).collect();
         formatter
             .debug_struct("Vault")
             .field("keys", &ids)
@@ -67,36 +70,16 @@ impl fmt::Debug for Vault {
 }
 
 impl Vault {
-    /// A vault without keys.
-    pub fn new(clock: Clock) -> Self {
-        Self {
-            keys: Arc::new(RwLock::new(Arc::new([]))),
-            clock,
-        }
-    }
-
-    /// Replaces all keys.
-    pub fn set_keys(&self, keys: Vec<DataKey>) {
-        let mut ring: Vec<RingKey> = keys
+    /// Replaces all keys. From now on the one of the id `sealing` seals.
+    pub fn set_keys(&self, keys: Vec<DataKey>, sealing: i32) {
+        let keys = keys
             .into_iter()
             .map(|key| RingKey {
                 id: key.id,
-                current_from: key.current_from,
                 cipher: Aes256Gcm::new(&key.key.into()),
             })
             .collect();
-        ring.sort_by_key(|key| (key.current_from, key.id));
-        *self.keys.write().unwrap_or_else(PoisonError::into_inner) = ring.into();
-    }
-
-    /// The key that seals at this moment: the newest whose time has come. When the clock stands before all of them,
-    /// the oldest: a clock that steps back must not stop the hub.
-    ///
-    /// # Errors
-    /// [`SealError::NoKey`] when there is none.
-    pub fn sealing_key_id(&self) -> Result<i32, SealError> {
-        let ring = self.ring();
-        self.sealing_key(&ring).map(|key| key.id)
+        *self.ring.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(Ring { keys, sealing });
     }
 
     /// Seals a value for its place.
@@ -105,7 +88,7 @@ impl Vault {
     /// [`SealError::NoKey`] before the keys are loaded; [`SealError::Cipher`] beyond 64 GB.
     pub fn seal(&self, place: Place<'_>, plain: &[u8]) -> Result<Vec<u8>, SealError> {
         let ring = self.ring();
-        let key = self.sealing_key(&ring)?;
+        let key = ring.key(ring.sealing).ok_or(SealError::NoKey)?;
         let nonce: [u8; 12] = rand::random();
         let payload = Payload {
             msg: plain,
@@ -131,7 +114,7 @@ impl Vault {
         let id = Self::key_id_of(sealed).ok_or(SealError::Malformed)?;
         let nonce: [u8; 12] = sealed[5..HEADER].try_into().map_err(|_| SealError::Malformed)?;
         let ring = self.ring();
-        let key = ring.iter().find(|key| key.id == id).ok_or(SealError::UnknownKey(id))?;
+        let key = ring.key(id).ok_or(SealError::UnknownKey(id))?;
         let payload = Payload {
             msg: &sealed[HEADER..],
             aad: &place.associated_data(),
@@ -157,24 +140,19 @@ impl Vault {
         sealed[1..5].try_into().ok().map(i32::from_be_bytes)
     }
 
-    fn ring(&self) -> Arc<[RingKey]> {
-        Arc::clone(&self.keys.read().unwrap_or_else(PoisonError::into_inner))
+    fn ring(&self) -> Arc<Ring> {
+        Arc::clone(&self.ring.read().unwrap_or_else(PoisonError::into_inner))
     }
+}
 
-    fn sealing_key<'ring>(&self, ring: &'ring [RingKey]) -> Result<&'ring RingKey, SealError> {
-        let now = self.clock.now();
-        ring.iter()
-            .rev()
-            .find(|key| key.current_from <= now)
-            .or_else(|| ring.first())
-            .ok_or(SealError::NoKey)
+impl Ring {
+    fn key(&self, id: i32) -> Option<&RingKey> {
+        self.keys.iter().find(|key| key.id == id)
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
 
     const PLACE: Place<'static> = Place {
@@ -184,9 +162,8 @@ mod tests {
     };
 
     fn vault_with_key() -> Vault {
-        let clock = Clock::system();
-        let vault = Vault::new(clock.clone());
-        vault.set_keys(vec![DataKey::generate(1, clock.now())]);
+        let vault = Vault::default();
+        vault.set_keys(vec![DataKey::generate(1)], 1);
         vault
     }
 
@@ -244,38 +221,24 @@ mod tests {
     }
 
     #[test]
-    fn a_new_key_seals_once_its_time_has_come_and_old_values_still_open() {
-        let clock = Clock::system();
-        let vault = Vault::new(clock.clone());
-        let old = DataKey::generate(1, clock.now());
-        let new = DataKey::generate(2, clock.now() + Duration::from_secs(30));
-        vault.set_keys(vec![new.clone(), old]);
+    fn one_key_seals_and_all_open() {
+        let vault = Vault::default();
+        let (old, new) = (DataKey::generate(1), DataKey::generate(2));
+        vault.set_keys(vec![new.clone(), old.clone()], 1);
         let early = vault.seal(PLACE, b"early").unwrap();
         assert_eq!(Vault::key_id_of(&early), Some(1));
-        clock.shift(Duration::from_secs(31), false);
+        vault.set_keys(vec![old, new.clone()], 2);
         let late = vault.seal(PLACE, b"late").unwrap();
         assert_eq!(Vault::key_id_of(&late), Some(2));
         assert_eq!(vault.open(PLACE, &early).unwrap(), b"early");
-        vault.set_keys(vec![new]);
+        vault.set_keys(vec![new], 2);
         assert_eq!(vault.open(PLACE, &early), Err(SealError::UnknownKey(1)));
         assert_eq!(vault.open(PLACE, &late).unwrap(), b"late");
     }
 
     #[test]
-    fn a_clock_before_every_key_still_seals() {
-        let clock = Clock::system();
-        let vault = Vault::new(clock.clone());
-        vault.set_keys(vec![
-            DataKey::generate(1, clock.now()),
-            DataKey::generate(2, clock.now() + Duration::from_secs(30)),
-        ]);
-        clock.shift(Duration::from_secs(3600), true);
-        assert_eq!(vault.sealing_key_id(), Ok(1));
-    }
-
-    #[test]
     fn without_keys_nothing_is_sealed() {
-        assert_eq!(Vault::new(Clock::system()).seal(PLACE, b"x"), Err(SealError::NoKey));
+        assert_eq!(Vault::default().seal(PLACE, b"x"), Err(SealError::NoKey));
     }
 
     proptest::proptest! {

@@ -50,7 +50,7 @@ impl Bed {
         }
         let clock = Clock::system();
         let master = MasterKey::parse(VAULT_KEY).unwrap();
-        let store = Store::connect(&settings, Vault::new(clock.clone()), master, clock.clone());
+        let store = Store::connect(&settings, Vault::default(), master, clock.clone());
         let store = store.await.unwrap();
         let platform = Scripted::new(send_key);
         let adapter: Arc<dyn Adapter> = Arc::new(ScriptedAdapter(Arc::clone(&platform)));

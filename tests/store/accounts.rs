@@ -3,9 +3,9 @@
 use hub_actors::domain::{AccountState, Credentials};
 use hub_actors::ports::{QuarantinedDelivery, Store as _};
 use hub_actors::{AccountId, UserId};
-use messaging_hub::store::{UsageKind, UsageRecord};
+use messaging_hub::store::{Store, UsageKind, UsageRecord};
 
-use crate::bed::on_each_database;
+use crate::bed::{on_each_database, on_real};
 
 #[test]
 fn an_address_is_taken_once_in_any_case() {
@@ -49,21 +49,19 @@ fn an_account_is_linked_disconnected_and_linked_again() {
 
         assert_eq!(bed.store.find_account(ben.id, first.id).await.unwrap(), None);
         assert!(!bed.store.disconnect_account(ben.id, first.id).await.unwrap());
-        assert!(
-            !bed.store
-                .set_credentials(ben.id, first.id, &Credentials::default())
-                .await
-                .unwrap()
-        );
-
         let mut credentials = Credentials::default();
         credentials.0.insert("secret".to_owned(), "changed".into());
-        assert!(
-            bed.store
-                .set_credentials(anna.id, first.id, &credentials)
-                .await
-                .unwrap()
-        );
+        let change = |user_id, platform| {
+            bed.store.change_account(user_id, first.id, platform, |account| {
+                account.credentials = credentials.clone();
+                account.name = Some("other".to_owned());
+                7
+            })
+        };
+        assert_eq!(change(ben.id, "custom").await.unwrap(), None);
+        assert_eq!(change(anna.id, "phone").await.unwrap(), None);
+        let (changed, answer) = change(anna.id, "custom").await.unwrap().unwrap();
+        assert_eq!((changed.name.as_deref(), answer), (Some("other"), 7));
         let opened = bed.store.account(first.id).await.unwrap().unwrap();
         assert_eq!(opened.credentials, credentials);
 
@@ -75,12 +73,7 @@ fn an_account_is_linked_disconnected_and_linked_again() {
         let gone = bed.store.account(first.id).await.unwrap().unwrap();
         assert_eq!((gone.is_active, gone.state), (false, AccountState::Disabled));
         assert_eq!(gone.credentials, Credentials::default());
-        assert!(
-            !bed.store
-                .set_credentials(anna.id, first.id, &credentials)
-                .await
-                .unwrap()
-        );
+        assert_eq!(change(anna.id, "custom").await.unwrap(), None);
 
         let again = bed.account(anna.id, "shop").await;
         assert_eq!(
@@ -91,6 +84,40 @@ fn an_account_is_linked_disconnected_and_linked_again() {
         assert_eq!(opened.credentials.text("secret"), Some("secret of shop"));
         assert_eq!(opened.created_at, first.created_at);
         assert_eq!(bed.store.account(AccountId(uuid::Uuid::nil())).await.unwrap(), None);
+        bed
+    });
+}
+
+#[test]
+fn changes_of_two_hubs_do_not_undo_each_other() {
+    on_real(|bed| async move {
+        let user = bed.user("anna").await;
+        let account = bed.account(user.id, "shop").await;
+        let other = bed.another_hub().await;
+        let write = |store: Store, name: String| async move {
+            let changed = store.change_account(user.id, account.id, "custom", |account| {
+                account.credentials.0.insert(name, true.into());
+            });
+            changed.await.unwrap().unwrap();
+        };
+        let names: Vec<String> = (0..40).map(|number| format!("field {number}")).collect();
+        let writes = names.iter().enumerate().map(|(number, name)| {
+            let store = if number % 2 == 0 { &bed.store } else { &other };
+            write(store.clone(), name.clone())
+        });
+        futures_util::future::join_all(writes).await;
+        let found = bed.store.find_account(user.id, account.id).await.unwrap().unwrap();
+        assert!(names.iter().all(|name| found.credentials.0.contains_key(name)));
+
+        // A change and the disconnecting: whichever is first, the account stays disconnected.
+        let disconnecting = other.disconnect_account(user.id, account.id);
+        let changing = bed.store.change_account(user.id, account.id, "custom", |_| ());
+        let (changed, disconnected) = futures_util::join!(changing, disconnecting);
+        changed.unwrap();
+        assert!(disconnected.unwrap());
+        let found = bed.store.find_account(user.id, account.id).await.unwrap().unwrap();
+        assert!(!found.is_active && found.credentials == Credentials::default());
+        other.close().await;
         bed
     });
 }

@@ -99,7 +99,7 @@ pub async fn ask(url: &str, sql: &str) {
 impl Bed {
     async fn on(settings: DatabaseSettings, folder: Option<TempDir>, database: Option<(String, String)>) -> Self {
         let clock = Clock::system();
-        let vault = Vault::new(clock.clone());
+        let vault = Vault::default();
         let master = MasterKey::parse(MASTER).unwrap();
         let store = Store::connect_with_retention(
             &settings,
@@ -122,11 +122,22 @@ impl Bed {
 
     /// Another hub on the same database.
     pub async fn another_hub(&self) -> Store {
-        let vault = Vault::new(self.clock.clone());
+        let vault = Vault::default();
         let master = MasterKey::parse(MASTER).unwrap();
         Store::connect(&self.settings, vault, master, self.clock.clone())
             .await
             .unwrap()
+    }
+
+    /// Asks a real database past the store.
+    pub async fn rows(&self, sql: &str) -> Vec<tokio_postgres::Row> {
+        let url = secrecy::ExposeSecret::expose_secret(&self.settings.url);
+        let (client, connection) = tokio_postgres::connect(url, tokio_postgres::NoTls).await.unwrap();
+        let running = tokio::spawn(connection);
+        let rows = client.query(sql, &[]).await.unwrap();
+        drop(client);
+        running.await.unwrap().unwrap();
+        rows
     }
 
     /// Moves the clock of the store forwards.

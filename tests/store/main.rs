@@ -19,6 +19,7 @@ mod lifecycle;
 mod links;
 mod outgoing;
 mod reading;
+mod reset;
 mod retention;
 mod sessions;
 mod streams;

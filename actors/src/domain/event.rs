@@ -114,8 +114,8 @@ impl EventKind {
     }
 }
 
-/// A place in a user's stream, written `<epoch>:<seq>`. The epoch names one life of the database: after a restore from
-/// a backup it changes, and old positions are refused instead of silently skipping events.
+/// A place in a user's stream, written `<epoch>:<seq>`. The epoch names one life of the database: when a dump was read back
+/// it changes, and old positions are refused instead of silently skipping events.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StreamPosition {
     pub epoch: String,

@@ -34,7 +34,7 @@ impl Database {
             url: SecretString::from(url.clone()),
             ..DatabaseSettings::default()
         };
-        let vault = Vault::new(Clock::system());
+        let vault = Vault::default();
         let master = MasterKey::parse(VAULT_KEY)?;
         let store = Store::connect(&settings, vault.clone(), master, Clock::system()).await?;
         let epoch = store.epoch_text().to_owned();

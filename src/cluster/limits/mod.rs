@@ -103,14 +103,15 @@ impl From<&LimitSettings> for Quotas {
     }
 }
 
-/// Starts the limiter: in Redis when there is an address, else in this process. Must be called inside a tokio runtime.
+/// Starts the limiter: in Redis when there is an address, shared by the hubs on the database of this `epoch`, else in this
+/// process. Must be called inside a tokio runtime.
 ///
 /// # Errors
 /// When the address cannot be used. A Redis that does not answer is no error: see [`Limiter::check`].
-pub fn start(quotas: Quotas, redis_url: Option<&SecretString>) -> Result<Arc<dyn Limiter>, ClusterError> {
+pub fn start(quotas: Quotas, redis_url: Option<&SecretString>, epoch: &str) -> Result<Arc<dyn Limiter>, ClusterError> {
     let in_process = InProcessLimiter::start(quotas);
     Ok(match redis_url {
-        Some(url) => Arc::new(RedisLimiter::new(url, quotas, in_process)?),
+        Some(url) => Arc::new(RedisLimiter::new(url, epoch, quotas, in_process)?),
         None => in_process,
     })
 }

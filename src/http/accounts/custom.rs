@@ -3,11 +3,10 @@
 use std::time::Duration;
 
 use actix_web::{HttpRequest, HttpResponse, web};
-use hub_actors::domain::{Account, AccountState, Credentials, Refusal};
-use hub_actors::{AccountId, ExternalId, PlatformId, UserId};
+use hub_actors::domain::{Account, AccountState, Refusal};
+use hub_actors::{AccountId, ExternalId, PlatformId};
 use serde::Serialize;
 use serde_json::Value;
-use tokio::sync::Mutex;
 use utoipa::ToSchema;
 
 use crate::http::input::{Fields, Query};
@@ -25,10 +24,6 @@ const MAX_ACCOUNTS: usize = 1_000;
 
 /// The field of the credentials that holds the address to call.
 const OUTBOUND_URL: &str = "outboundUrl";
-
-/// Credentials are read, changed and written back: one at a time, so that no new secret is lost between two, and no
-/// account that is being disconnected comes back.
-pub(super) static CREDENTIALS: Mutex<()> = Mutex::const_new(());
 
 /// Registers the routes.
 pub(super) fn routes(config: &mut web::ServiceConfig) {
@@ -99,7 +94,17 @@ pub(in crate::http) async fn create(
     }
     let id = AccountId::generate(state.clock.now());
     let (credentials, secret) = Link::create(&outbound_url);
-    let account = store(&state, identity.user_id, id, Some(name), credentials).await?;
+    let new = NewAccount {
+        id,
+        user_id: identity.user_id,
+        platform: PlatformId::from(CUSTOM),
+        // There is nobody else to give it a name on the channel.
+        external_id: ExternalId::from(id.to_string()),
+        name: Some(name),
+        credentials,
+        state: AccountState::Connecting,
+    };
+    let account = state.store.create_account(new).await?;
     let account = go_live(&state, account).await;
     Ok(HttpResponse::Created().json(LinkedAccount {
         account: views::account(&account),
@@ -127,14 +132,27 @@ pub(in crate::http) async fn update(
 ) -> Result<HttpResponse, ApiError> {
     let id: AccountId = path_id(&path)?;
     let wanted = Wanted::of(&state, &body, false)?;
-    let _guard = CREDENTIALS.lock().await;
-    let Account {
-        name, mut credentials, ..
-    } = find(&state, identity.user_id, id).await?;
-    if let Some(url) = wanted.outbound_url {
-        credentials.0.insert(OUTBOUND_URL.to_owned(), Value::String(url));
-    }
-    let account = store(&state, identity.user_id, id, wanted.name.or(name), credentials).await?;
+    let now = state.clock.now();
+    let changed = state
+        .store
+        .change_account(identity.user_id, id, CUSTOM, |account| {
+            if let Some(name) = wanted.name {
+                account.name = Some(name);
+            }
+            if let Some(url) = wanted.outbound_url {
+                account
+                    .credentials
+                    .0
+                    .insert(OUTBOUND_URL.to_owned(), Value::String(url));
+            }
+            // Until it is told as live again, so that the person hears of it.
+            account.state = AccountState::Connecting;
+            account.state_reason = None;
+            account.state_until = None;
+            account.updated_at = now;
+        })
+        .await?;
+    let (account, ()) = changed.ok_or(Refusal::NoAccount)?;
     let account = go_live(&state, account).await;
     Ok(HttpResponse::Ok().json(LinkedAccount {
         account: views::account(&account),
@@ -169,12 +187,16 @@ pub(in crate::http) async fn rotate(
     let overlap = Query::of(&request).number("overlap_seconds", 0..=longest)?;
     let overlap = overlap.and_then(|seconds| u64::try_from(seconds).ok());
     let overlap = overlap.map_or(ROTATION_OVERLAP, Duration::from_secs);
-    let _guard = CREDENTIALS.lock().await;
-    let account = find(&state, identity.user_id, id).await?;
-    let (credentials, secret) = Link::rotate(&account.credentials, state.clock.now(), overlap);
-    if !state.store.set_credentials(identity.user_id, id, &credentials).await? {
-        return Err(Refusal::NoAccount.into());
-    }
+    let now = state.clock.now();
+    let changed = state
+        .store
+        .change_account(identity.user_id, id, CUSTOM, |account| {
+            let (credentials, secret) = Link::rotate(&account.credentials, now, overlap);
+            account.credentials = credentials;
+            secret
+        })
+        .await?;
+    let (_, secret) = changed.ok_or(Refusal::NoAccount)?;
     state.tree.reload_account(id);
     Ok(HttpResponse::Ok().json(NewSecret {
         secret: secret.reveal(),
@@ -220,34 +242,6 @@ impl Wanted {
             .or(wanted)
             .map_err(|errors| ApiError::invalid_fields(errors.0))
     }
-}
-
-/// The caller's active account of this channel, with its credentials.
-async fn find(state: &AppState, user_id: UserId, id: AccountId) -> Result<Account, ApiError> {
-    let account = state.store.find_account(user_id, id).await?;
-    let account = account.filter(|account| account.is_active && account.platform.as_str() == CUSTOM);
-    Ok(account.ok_or(Refusal::NoAccount)?)
-}
-
-/// Stores the account as one that is being linked.
-async fn store(
-    state: &AppState,
-    user_id: UserId,
-    id: AccountId,
-    name: Option<String>,
-    credentials: Credentials,
-) -> Result<Account, ApiError> {
-    let new = NewAccount {
-        id,
-        user_id,
-        platform: PlatformId::from(CUSTOM),
-        // There is nobody else to give it a name on the channel.
-        external_id: ExternalId::from(id.to_string()),
-        name,
-        credentials,
-        state: AccountState::Connecting,
-    };
-    Ok(state.store.create_account(new).await?)
 }
 
 /// Tells the tree and the person that the account is ready. The account stands already and its secret is shown only

@@ -6,9 +6,9 @@ use actix_web::http::StatusCode;
 use actix_web::web;
 use bytes::{Bytes, BytesMut};
 use futures_util::{Stream, StreamExt, stream};
-use hub_actors::AccountId;
 use hub_actors::domain::{SendError, SendFailure};
 use hub_actors::ports::MediaRequest;
+use hub_actors::{AccountId, UserId};
 
 use crate::http::{ApiError, AppState};
 use crate::media::PART;
@@ -22,6 +22,8 @@ const PART_PATIENCE: Duration = Duration::from_secs(60);
 /// Where a file is.
 pub(super) struct Source {
     state: web::Data<AppState>,
+    /// Who looks.
+    user_id: UserId,
     account_id: AccountId,
     file: String,
     locator: String,
@@ -32,6 +34,7 @@ pub(super) struct Source {
 impl Source {
     pub(super) fn new(
         state: &web::Data<AppState>,
+        user_id: UserId,
         account_id: AccountId,
         id: AttachmentId,
         locator: String,
@@ -39,6 +42,7 @@ impl Source {
     ) -> Self {
         Self {
             state: state.clone(),
+            user_id,
             account_id,
             file: id.to_string(),
             locator,
@@ -84,8 +88,8 @@ impl Source {
         }
         let offset = part * PART;
         let length = self.size.map_or(PART, |size| size.saturating_sub(offset).min(PART));
-        let turn = tokio::time::timeout(TURN_PATIENCE, self.state.downloads.acquire()).await;
-        let Ok(Ok(_turn)) = turn else {
+        let turn = tokio::time::timeout(TURN_PATIENCE, self.state.downloads.take(self.user_id)).await;
+        let Ok(Some(_turn)) = turn else {
             return Err(ApiError::busy());
         };
         let fetched = tokio::time::timeout(PART_PATIENCE, self.fetch(offset, length)).await;
@@ -94,7 +98,7 @@ impl Source {
             tracing::warn!(account_id = %self.account_id, "a platform gave less of a file than it had promised");
             return Err(ApiError::unavailable());
         }
-        self.state.media.put(&self.file, part, &bytes).await;
+        self.state.media.put(&self.file, part, bytes.clone()).await;
         Ok(bytes)
     }
 

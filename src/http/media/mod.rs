@@ -2,6 +2,7 @@
 
 mod download;
 mod range;
+mod turns;
 mod viewer;
 
 use actix_web::body::{BodyStream, SizedStream};
@@ -13,6 +14,7 @@ use actix_web::web::ServiceConfig;
 use actix_web::{HttpRequest, HttpResponse, web};
 use hub_actors::domain::Attachment;
 
+pub use turns::Turns;
 pub(super) use viewer::{cookie, no_cookie};
 
 use super::{ApiError, AppState};
@@ -78,7 +80,7 @@ pub(super) async fn media(
             .finish());
     }
     let (content_type, is_shown) = content_type(&attachment);
-    let source = Source::new(&state, account_id, id, attachment.locator.clone(), size);
+    let source = Source::new(&state, viewer.user_id, account_id, id, attachment.locator.clone(), size);
     let mut response = HttpResponse::Ok();
     response
         .insert_header((header::CONTENT_TYPE, content_type))

@@ -63,12 +63,17 @@ pub(in crate::http) async fn reset(
     if let Some(refusal) = needs_reconnect(&account) {
         return Ok(refusal);
     }
-    let deleted = state
-        .store
-        .reset_account(account.user_id, account.id, telegram::FIRM_MEMORY);
-    deleted.await?;
-    state.complete.forget();
-    state.tree.account_reset(account.user_id, account.id).await?;
+    // A long history takes its time: who hangs up meanwhile does not leave the account without its link.
+    let reset = actix_web::rt::spawn(async move {
+        let deleted = state
+            .store
+            .reset_account(account.user_id, account.id, telegram::FIRM_MEMORY);
+        deleted.await?;
+        state.complete.forget();
+        state.tree.account_reset(account.user_id, account.id).await?;
+        Ok::<_, ApiError>(())
+    });
+    reset.await.map_err(|_| ApiError::internal())??;
     Ok(HttpResponse::Ok().json(json!({"success": true, "message": "The conversations are being fetched again"})))
 }
 
