@@ -198,10 +198,10 @@ impl Conversation {
             return;
         }
         self.in_flight += 1;
-        let hub = Arc::clone(&self.hub);
         fail::fail_point!("conversation.before_append");
-        let work = async move { journal::append(&hub, append).await };
-        context.spawn(work.into_actor(self).map(move |result, conversation, _context| {
+        // The journal is told here and now: what is spawned has no order.
+        let committed = journal::append(&self.hub, append);
+        context.spawn(committed.into_actor(self).map(move |result, conversation, _context| {
             conversation.in_flight -= 1;
             if let Ok(appended) = &result {
                 conversation.remember(messages, appended);

@@ -108,9 +108,10 @@ impl<S: ChildSpec> Children<S> {
         answer(receiver, START_PATIENCE).await?
     }
 
-    /// Forgets that the child crashed too often, so that it can be started again.
-    pub fn reset(&self, key: &S::Key) {
-        report(&self.supervisor, Reset { key: key.clone() });
+    /// Forgets of the wanted children that they crashed too often, so that they can be started again.
+    pub fn reset(&self, is_wanted: impl Fn(&S::Key) -> bool + Send + 'static) {
+        let is_wanted = Box::new(is_wanted);
+        report(&self.supervisor, Reset::<S> { is_wanted });
     }
 
     /// The running children whose keys are wanted.
@@ -243,7 +244,7 @@ struct Ended<S: ChildSpec> {
 }
 
 struct Reset<S: ChildSpec> {
-    key: S::Key,
+    is_wanted: Box<dyn Fn(&S::Key) -> bool + Send>,
 }
 
 struct List {
@@ -292,11 +293,17 @@ impl<S: ChildSpec> Supervisor<S> {
         });
         let arbiter = &self.arbiters[place(&self.placement, key, self.arbiters.len())];
         let (spec, build_key) = (Arc::clone(&self.spec), key.clone());
+        let (directory, depth) = (Arc::clone(&self.directory), Arc::default());
+        let shared = Arc::clone(&depth);
         let started = S::Child::start_in_arbiter(arbiter, move |context| {
-            context.set_mailbox_capacity(S::MAILBOX);
+            // The mailbox counts by itself.
+            context.set_mailbox_capacity(0);
+            // Found before it starts, so that it misses nothing that is said after what it reads then.
+            directory.insert(build_key.clone(), Mailbox::new(context.address(), shared, S::MAILBOX));
             spec.build(&build_key, guard)
         });
-        let mailbox = Mailbox::new(started);
+        let mailbox = Mailbox::new(started, depth, S::MAILBOX);
+        // And before anybody is told that it is there; its end is heard later.
         self.directory.insert(key.clone(), mailbox.clone());
         let child = self.children.entry(key.clone()).or_insert_with(|| Child {
             mailbox: None,
@@ -453,10 +460,9 @@ impl<S: ChildSpec> Handler<Ended<S>> for Supervisor<S> {
 impl<S: ChildSpec> Handler<Reset<S>> for Supervisor<S> {
     type Result = ();
 
-    fn handle(&mut self, Reset { key }: Reset<S>, _context: &mut Self::Context) {
-        if self.children.get(&key).is_some_and(|child| child.gave_up_at.is_some()) {
-            self.children.remove(&key);
-        }
+    fn handle(&mut self, Reset { is_wanted }: Reset<S>, _context: &mut Self::Context) {
+        self.children
+            .retain(|key, child| child.gave_up_at.is_none() || !is_wanted(key));
     }
 }
 
@@ -479,12 +485,8 @@ impl<S: ChildSpec> Handler<StopAll> for Supervisor<S> {
 
     fn handle(&mut self, StopAll { reply }: StopAll, _context: &mut Self::Context) {
         self.is_stopping = true;
-        for child in self.children.values() {
-            if let Some(mailbox) = &child.mailbox
-                && mailbox.tell(S::Child::stop()) == Err(CallError::Full)
-            {
-                tracing::warn!(path = S::PATH, "an actor is too busy to be told to stop");
-            }
+        for mailbox in self.children.values().filter_map(|child| child.mailbox.as_ref()) {
+            mailbox.insist(S::Child::stop());
         }
         let _ = reply.send(());
     }

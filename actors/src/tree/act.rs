@@ -45,6 +45,9 @@ impl Tree {
         if !can {
             return Ok(Acted::Refused("The platform cannot do this.".to_owned()));
         }
+        if self.hub.outbox_is_full() {
+            return Err(CommandError::Busy);
+        }
         let (id, conversation_id) = (new.outbox_id, new.conversation_id);
         let fate = match patience {
             Some(_) => self.watch_entry(id).await,

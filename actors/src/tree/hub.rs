@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::hash::Hash;
-use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, PoisonError, RwLock, Weak};
 use std::time::Duration;
 
@@ -161,23 +161,25 @@ impl Hub {
         }
     }
 
-    /// Hands a committed entry to the outbox. One that restarts reads it from storage.
+    /// Hands a committed entry to the outbox, whose bound was asked before the commit: one that were refused now would be
+    /// overtaken in its lane. An outbox that restarts reads it from storage.
     pub(crate) fn enqueue(&self, entry: &OutboxEntry) {
         if let Some(outbox) = self.outboxes.find(&0) {
-            let command = |entry: &OutboxEntry| outbox::Command::Enqueue {
-                entry: Box::new(entry.clone()),
-            };
-            if outbox.tell(command(entry)) == Err(CallError::Full) {
-                let entry = entry.clone();
-                outbox.insist(move || command(&entry));
-            }
+            let entry = Box::new(entry.clone());
+            outbox.insist(outbox::Command::Enqueue { entry });
         }
+    }
+
+    /// True when the outbox holds, or is about to take, as many entries as it may.
+    pub(super) fn outbox_is_full(&self) -> bool {
+        let waiting = self.outboxes.find(&0).map_or(0, |outbox| outbox.depth());
+        self.outbox_depth.load(Ordering::Relaxed) + waiting >= self.settings.outbox_capacity
     }
 
     /// Tells the outbox that an account's link is open again.
     pub(crate) fn connected(&self, account_id: AccountId) {
         if let Some(outbox) = self.outboxes.find(&0) {
-            outbox.insist(move || outbox::Command::Connected { account_id });
+            outbox.insist(outbox::Command::Connected { account_id });
         }
     }
 
@@ -206,7 +208,7 @@ impl Hub {
     pub(super) fn forget_conversations(&self, account_id: AccountId) {
         self.heads.retain(|_, head| head.account_id != account_id);
         for conversation in self.conversations.matching(|key| key.account_id == account_id) {
-            conversation.insist(|| conversation::Command::Stop);
+            conversation.insist(conversation::Command::Stop);
         }
     }
 

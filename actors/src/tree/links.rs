@@ -114,7 +114,7 @@ impl Tree {
 
     fn look_for_leases(&self) {
         if let Some(leases) = self.hub.leases.find(&0) {
-            leases.insist(|| leases::Command::Look);
+            leases.insist(leases::Command::Look);
         }
     }
 }

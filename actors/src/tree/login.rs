@@ -28,7 +28,7 @@ impl Tree {
         let id = LoginId::generate(self.hub.clock.now());
         for replaced in self.hub.logins_under_way.add(id, user_id, &request)? {
             if let Some(login) = self.hub.logins.find(&replaced) {
-                login.insist(|| login::Command::Stop);
+                login.insist(login::Command::Stop);
             }
         }
         let begun = self.begin(id, user_id, platform, request).await;

@@ -160,9 +160,6 @@ impl Tree {
         message: NewMessage,
         patience: Option<Duration>,
     ) -> Result<SendAnswer, CommandError> {
-        if self.hub.outbox_depth.load(Ordering::Relaxed) >= self.hub.settings.outbox_capacity {
-            return Err(CommandError::Busy);
-        }
         let (message_id, conversation_id) = (message.id, message.conversation_id);
         let head = self.head(user_id, conversation_id).await?;
         let adapter = self.hub.adapters.get(&head.platform);
@@ -201,6 +198,9 @@ impl Tree {
         change: Change,
         patience: Option<Duration>,
     ) -> Result<SendAnswer, CommandError> {
+        if self.hub.outbox_is_full() {
+            return Err(CommandError::Busy);
+        }
         // Before the commit, so that an outcome that comes at once is not missed.
         let watch = match patience {
             Some(_) => self.watch(conversation_id, message_id, false).await,
@@ -287,7 +287,7 @@ impl Tree {
             .hub
             .adapters
             .get(&head.platform)
-            .is_some_and(|adapter| adapter.capabilities().read);
+            .is_some_and(|adapter| adapter.capabilities().read && !self.hub.outbox_is_full());
         let change = Change::ReadConversation {
             conversation_id,
             tell_platform,
@@ -328,9 +328,10 @@ impl Tree {
 
     /// The account, or its credentials, were changed by somebody else than its connection.
     pub fn reload_account(&self, account_id: AccountId) {
-        self.hub.connections.reset(&account_id);
+        self.hub.connections.reset(move |key| *key == account_id);
+        self.hub.conversations.reset(move |key| key.account_id == account_id);
         if let Some(connection) = self.hub.connections.find(&account_id) {
-            connection.insist(|| connection::Command::Reload);
+            connection.insist(connection::Command::Reload);
         }
     }
 
@@ -367,7 +368,7 @@ impl Tree {
     /// A signed-in session is over: its sockets are ended.
     pub fn end_session(&self, user_id: UserId, session_id: SessionId) {
         if let Some(session) = self.hub.sessions.find(&user_id) {
-            session.insist(move || session::Command::EndSession { session_id });
+            session.insist(session::Command::EndSession { session_id });
         }
     }
 
