@@ -2,8 +2,9 @@
 #![allow(dead_code, reason = "each test file uses its own part")]
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -28,6 +29,7 @@ pub const START: OffsetDateTime = OffsetDateTime::UNIX_EPOCH;
 /// The whole database as one workspace.
 pub struct MemoryStore {
     rows: Mutex<Rows>,
+    begun: AtomicUsize,
 }
 
 pub struct Rows {
@@ -36,7 +38,6 @@ pub struct Rows {
     pub quarantine: Vec<QuarantinedDelivery>,
     /// What the account's link remembers.
     pub memory: LinkMemory,
-    pub commits: usize,
     pub is_away: bool,
 }
 
@@ -65,10 +66,15 @@ impl MemoryStore {
             events: Vec::new(),
             quarantine: Vec::new(),
             memory: LinkMemory::new(),
-            commits: 0,
             is_away: false,
         };
-        (Arc::new(Self { rows: Mutex::new(rows) }), account)
+        let (rows, begun) = (Mutex::new(rows), AtomicUsize::new(0));
+        (Arc::new(Self { rows, begun }), account)
+    }
+
+    /// Commits that have begun. Whoever looks at the rows holds up their end, and the thread that makes them.
+    pub fn begun(&self) -> usize {
+        self.begun.load(Ordering::SeqCst)
     }
 
     pub fn rows<T>(&self, look: impl FnOnce(&mut Rows) -> T) -> T {
@@ -119,11 +125,11 @@ fn apply_one(rows: &mut Rows, append: &Append) -> Result<Appended, AppendError> 
 impl Store for MemoryStore {
     async fn commit(&self, batch: &[Append]) -> Result<Vec<Result<Appended, AppendError>>, StoreError> {
         tokio::task::yield_now().await;
+        self.begun.fetch_add(1, Ordering::SeqCst);
         self.rows(|rows| {
             if rows.is_away {
                 return Err(StoreError::Unavailable("away".to_owned()));
             }
-            rows.commits += 1;
             Ok(batch.iter().map(|append| apply_one(rows, append)).collect())
         })
     }
@@ -455,6 +461,10 @@ impl SocketOutlet for Ear {
         0
     }
 
+    fn used_at(&self) -> Instant {
+        hub_actors::clock::instant()
+    }
+
     fn close(&self, reason: CloseReason) {
         self.0.lock().unwrap().closed = Some(reason);
     }
@@ -466,10 +476,7 @@ pub async fn tree(store: &Arc<MemoryStore>, platform: &Arc<Scripted>) -> Tree {
 
 pub async fn tree_of(store: &Arc<MemoryStore>, adapter: Arc<dyn Adapter>) -> Tree {
     let parts = TreeParts {
-        settings: TreeSettings {
-            journal_shards: 1,
-            ..TreeSettings::default()
-        },
+        settings: TreeSettings::default(),
         clock: Clock::system(),
         store: Arc::clone(store) as Arc<dyn Store>,
         adapters: Adapters::new([(PlatformId::from("scripted"), adapter)]),
