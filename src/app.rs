@@ -310,11 +310,8 @@ fn cores() -> usize {
 fn hear(mut notices: BusNotices, tree: Tree) {
     actix_rt::spawn(async move {
         while let Some(notice) = notices.recv().await {
-            match notice {
-                BusNotice::Grown { user_id, last } => tree.announced(user_id, last),
-                // Sessions look by themselves every half minute.
-                BusNotice::Resumed => {}
-            }
+            let BusNotice::Grown { user_id, last } = notice;
+            tree.announced(user_id, last);
         }
     });
 }
