@@ -230,7 +230,7 @@ async fn drain(handle: &ServerHandle, tree: &Tree, patience: Duration) {
     if tokio::time::timeout(patience * 3 / 8, server).await.is_err() {
         handle.stop(false).await;
     }
-    tree.stop(patience / 4).await;
+    tree.stop(patience / 3).await;
 }
 
 async fn terminated() {

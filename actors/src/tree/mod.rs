@@ -22,6 +22,7 @@ pub use errors::{CommandError, DeliverError, Delivered};
 pub use hub::{Hub, TreeParts};
 pub use settings::TreeSettings;
 
+use crate::clock;
 use crate::connection;
 use crate::conversation::{self, ConversationKey};
 use crate::domain::{
@@ -87,23 +88,27 @@ impl Tree {
         self.hub.sessions.stop(patience).await;
     }
 
-    /// Ends the tree in order: tries to send are finished or handed back, what waits for its commit is committed.
+    /// Ends the tree in order, at most `patience` long: tries to send are finished or handed back, what waits for its commit
+    /// is committed. Each part gets a share of the time that is left.
     pub async fn stop(&self, patience: Duration) {
         let hub = &self.hub;
-        hub.sessions.stop(patience / 8).await;
-        let mut outboxes = pin!(hub.outboxes.stop(patience / 2));
-        if tokio::time::timeout(patience * 3 / 8, &mut outboxes).await.is_err() {
+        let deadline = clock::instant() + patience;
+        let left = || deadline.saturating_duration_since(clock::instant());
+        hub.sessions.stop(left() / 8).await;
+        let share = left() / 2;
+        let mut outboxes = pin!(hub.outboxes.stop(share));
+        if tokio::time::timeout(share * 3 / 4, &mut outboxes).await.is_err() {
             hub.lets_go.send_replace(true);
             outboxes.await;
         }
-        hub.logins.stop(patience / 8).await;
-        hub.leases.stop(patience / 8).await;
-        hub.connections.stop(patience / 8).await;
-        hub.conversations.stop(patience / 8).await;
-        hub.journals.stop(patience / 4).await;
-        hub.give_up_leases(patience / 8).await;
-        hub.readers.stop(patience / 8).await;
-        hub.schedulers.stop(patience / 8).await;
+        hub.logins.stop(left() / 8).await;
+        hub.leases.stop(left() / 8).await;
+        hub.connections.stop(left() / 8).await;
+        hub.conversations.stop(left() / 8).await;
+        hub.journals.stop(left() / 2).await;
+        hub.give_up_leases(left() / 2).await;
+        hub.readers.stop(left() / 2).await;
+        hub.schedulers.stop(left()).await;
         hub.stop_arbiters();
     }
 
