@@ -19,8 +19,8 @@ use std::time::Duration;
 use futures_util::FutureExt;
 use futures_util::future::join_all;
 use hub_actors::domain::{
-    Account, Append, Change, DeliveryStatus, Idempotency, Message, NewMessage, OutboxState, Receipt, SendError,
-    SendFailure, StreamPosition,
+    Account, AccountState, Append, Change, DeliveryStatus, Idempotency, Message, NewMessage, OutboxState, Receipt,
+    SendError, SendFailure, StreamPosition,
 };
 use hub_actors::ports::SendKey;
 use hub_actors::session::CloseReason;
@@ -132,7 +132,7 @@ async fn six_crashes_in_a_minute_stop_only_that_account_and_show_it() {
         Ok(Delivered::Committed { events: 1 })
     );
     until("the account shows that it is stopped", || {
-        store.rows(|rows| rows.workspace.accounts[&account.id].state == hub_actors::domain::AccountState::Failed)
+        store.rows(|rows| rows.workspace.accounts[&account.id].state == AccountState::Failed)
     })
     .await;
     tree.reload_account(account.id);
@@ -207,6 +207,25 @@ async fn without_a_key_a_lost_answer_is_never_sent_again_by_itself() {
     assert_eq!((again.id, again.status), (lost.id, DeliveryStatus::Sent));
     let keys: Vec<OutboxId> = platform.sends.lock().unwrap().iter().map(|(key, ..)| *key).collect();
     assert_eq!(keys[0], keys[1], "a retry by the person uses the same key");
+}
+
+#[actix_rt::test]
+async fn the_last_answer_says_whether_an_account_works() {
+    let (store, account) = MemoryStore::with_account();
+    let platform = Scripted::new(SendKey::Forever);
+    let tree = tree(&store, &platform).await;
+    let slow = conversation(&tree, &store, &account, "slow").await;
+    let quick = conversation(&tree, &store, &account, "quick").await;
+    let state = || store.rows(|rows| rows.workspace.accounts[&account.id].state);
+    let waits = new_message(slow, "waits");
+    tree.send(account.user_id, waits, None).await.unwrap();
+    until("it is under way", || platform.sent().len() == 1).await;
+    platform.answer("quick", [refused(SendFailure::Unauthorized)]);
+    let refused = new_message(quick, "refused");
+    tree.send(account.user_id, refused, None).await.unwrap();
+    until("the account is refused", || state() == AccountState::NeedsLogin).await;
+    platform.goes_on.notify_one();
+    until("the account works", || state() == AccountState::Live).await;
 }
 
 #[actix_rt::test]
@@ -370,7 +389,9 @@ async fn appends_that_arrive_while_one_is_committed_share_the_next_commits() {
     for chat in 0..50 {
         conversation(&tree, &store, &account, &format!("chat-{chat}")).await;
     }
-    let bodies: Vec<String> = (0..500).map(|number| format!("chat-{}/m{number}", number % 50)).collect();
+    let bodies: Vec<String> = (0..500)
+        .map(|number| format!("chat-{}/m{number}", number % 50))
+        .collect();
     let mut deliveries: Vec<_> = bodies
         .iter()
         .map(|body| Box::pin(tree.deliver(account.id, delivery(body))))

@@ -2,14 +2,15 @@
 
 use std::collections::HashMap;
 use std::fmt::Display;
-use std::hash::{BuildHasher, Hash, RandomState};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::hash::{Hash, RandomState};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use actix::{Actor, Addr, ArbiterHandle, AsyncContext, Context, Handler, Message};
 use tokio::sync::oneshot;
 
 use super::backoff::{Backoff, RestartWindow};
+use super::directory::{Directory, place};
 use super::guard::{ChildGuard, Exit};
 use super::node::{Node, NodeState};
 use crate::clock;
@@ -17,8 +18,6 @@ use crate::mailbox::{CallError, Mailbox, Receiver, answer, report};
 
 /// How long a caller waits for a child that is being restarted.
 const START_PATIENCE: Duration = Duration::from_secs(10);
-/// How long a child that crashed too often stays stopped unless somebody resets it.
-const GIVE_UP_PERIOD: Duration = Duration::from_secs(300);
 const RESTART: Backoff = Backoff::new(Duration::from_millis(20), Duration::from_secs(5));
 
 /// How children of one kind are made.
@@ -37,12 +36,20 @@ pub trait ChildSpec: Send + Sync + 'static {
     /// Children that are always there: they are started again also after a stop that nobody asked for.
     const PERMANENT: bool = false;
 
+    /// How long a child that crashed too often stays stopped unless somebody resets it.
+    const STOPPED_FOR: Duration = Duration::from_secs(300);
+
     /// Builds a child from its arguments, never from an earlier child's state. Runs on the child's own arbiter.
     fn build(&self, key: &Self::Key, guard: ChildGuard) -> Self::Child;
 
     /// Called when a child has crashed too often and stays stopped.
     fn gave_up(&self, key: &Self::Key, error: &str) {
         let _ = (key, error);
+    }
+
+    /// Called when a child that had crashed too often is started again.
+    fn came_back(&self, key: &Self::Key) {
+        let _ = key;
     }
 }
 
@@ -116,17 +123,7 @@ impl<S: ChildSpec> Children<S> {
 
     /// The running children whose keys are wanted.
     pub fn matching(&self, is_wanted: impl Fn(&S::Key) -> bool) -> Vec<Mailbox<S::Child>> {
-        let mut found = Vec::new();
-        for shard in &self.directory.shards {
-            let shard = shard.read().unwrap_or_else(PoisonError::into_inner);
-            found.extend(
-                shard
-                    .iter()
-                    .filter(|(key, _)| is_wanted(key))
-                    .map(|(_, mailbox)| mailbox.clone()),
-            );
-        }
-        found
+        self.directory.matching(is_wanted)
     }
 
     /// All children, for the person who looks at the tree.
@@ -151,61 +148,6 @@ impl<S: ChildSpec> Children<S> {
         while self.directory.count() > 0 && clock::instant() < deadline {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
-    }
-}
-
-type Shard<S> = RwLock<HashMap<<S as ChildSpec>::Key, Mailbox<<S as ChildSpec>::Child>>>;
-
-/// A place among `count`, always the same for the same key.
-fn place(hasher: &RandomState, key: &impl Hash, count: usize) -> usize {
-    usize::try_from(hasher.hash_one(key) % (count.max(1) as u64)).unwrap_or(0)
-}
-
-/// Where running children are found without asking their parent.
-struct Directory<S: ChildSpec> {
-    hasher: RandomState,
-    shards: Vec<Shard<S>>,
-}
-
-impl<S: ChildSpec> Directory<S> {
-    fn new() -> Self {
-        Self {
-            hasher: RandomState::new(),
-            shards: (0..16).map(|_| RwLock::default()).collect(),
-        }
-    }
-
-    fn shard(&self, key: &S::Key) -> &Shard<S> {
-        &self.shards[place(&self.hasher, key, self.shards.len())]
-    }
-
-    fn get(&self, key: &S::Key) -> Option<Mailbox<S::Child>> {
-        self.shard(key)
-            .read()
-            .unwrap_or_else(PoisonError::into_inner)
-            .get(key)
-            .cloned()
-    }
-
-    fn insert(&self, key: S::Key, mailbox: Mailbox<S::Child>) {
-        self.shard(&key)
-            .write()
-            .unwrap_or_else(PoisonError::into_inner)
-            .insert(key, mailbox);
-    }
-
-    fn remove(&self, key: &S::Key) {
-        self.shard(key)
-            .write()
-            .unwrap_or_else(PoisonError::into_inner)
-            .remove(key);
-    }
-
-    fn count(&self) -> usize {
-        self.shards
-            .iter()
-            .map(|shard| shard.read().unwrap_or_else(PoisonError::into_inner).len())
-            .sum()
     }
 }
 
@@ -243,8 +185,10 @@ struct Ended<S: ChildSpec> {
     exit: Exit,
 }
 
+type Wanted<S> = Box<dyn Fn(&<S as ChildSpec>::Key) -> bool + Send>;
+
 struct Reset<S: ChildSpec> {
-    is_wanted: Box<dyn Fn(&S::Key) -> bool + Send>,
+    is_wanted: Wanted<S>,
 }
 
 struct List {
@@ -324,6 +268,15 @@ impl<S: ChildSpec> Supervisor<S> {
         }
     }
 
+    /// Starts a child that had crashed too often.
+    fn bring_back(&mut self, key: &S::Key, address: Addr<Self>) {
+        if let Some(child) = self.children.get_mut(key) {
+            child.window = RestartWindow::default();
+            self.spec.came_back(key);
+            self.launch(key, address);
+        }
+    }
+
     fn stopped(&mut self, key: &S::Key, address: Addr<Self>) {
         let Some(child) = self.children.get_mut(key) else {
             return;
@@ -375,13 +328,13 @@ impl<S: ChildSpec> Supervisor<S> {
 
     /// Nobody asks for a child that is always there, so its time to come back is waited for.
     fn try_again_later(key: S::Key, context: &mut Context<Self>) {
-        context.run_later(GIVE_UP_PERIOD, move |supervisor, context| {
-            let Some(child) = supervisor.children.get_mut(&key) else {
-                return;
-            };
-            if child.gave_up_at.is_some() && !supervisor.is_stopping {
-                child.window = RestartWindow::default();
-                supervisor.launch(&key, context.address());
+        context.run_later(S::STOPPED_FOR, move |supervisor, context| {
+            let is_stopped = supervisor
+                .children
+                .get(&key)
+                .is_some_and(|child| child.gave_up_at.is_some());
+            if is_stopped && !supervisor.is_stopping {
+                supervisor.bring_back(&key, context.address());
             }
         });
     }
@@ -423,11 +376,10 @@ impl<S: ChildSpec> Handler<Start<S>> for Supervisor<S> {
         };
         match (&child.mailbox, child.gave_up_at) {
             (Some(mailbox), _) if mailbox.is_open() => drop(reply.send(Ok(mailbox.clone()))),
-            (_, Some(since)) if since.elapsed() < GIVE_UP_PERIOD => drop(reply.send(Err(CallError::GaveUp))),
+            (_, Some(since)) if since.elapsed() < S::STOPPED_FOR => drop(reply.send(Err(CallError::GaveUp))),
             (_, Some(_)) => {
                 child.waiting.push(reply);
-                child.window = RestartWindow::default();
-                self.launch(&key, context.address());
+                self.bring_back(&key, context.address());
             }
             // Its end has not been reported yet, or its restart is due soon.
             (_, None) => {

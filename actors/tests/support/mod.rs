@@ -1,7 +1,10 @@
 //! An in-memory store that runs the real rules, and a platform whose answers are scripted.
 #![allow(dead_code, reason = "each test file uses its own part")]
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+pub mod live;
+mod platform;
+
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -10,17 +13,17 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use hub_actors::domain::{
     Account, AccountState, Append, Appended, Change, ConversationProfile, Credentials, Event, InboundEvent,
-    InboundKind, InboundMessage, MessageKind, NewMessage, OutboxEntry, OutboxState, Receipt, SendError, StreamPosition,
-    UnreadMessage, Workspace, apply,
+    InboundKind, InboundMessage, MessageKind, NewMessage, OutboxEntry, OutboxState, StreamPosition, UnreadMessage,
+    Workspace, apply,
 };
 use hub_actors::ports::{
-    Adapter, Adapters, AppendError, Capabilities, ConversationHead, Delivery, Encoder, Frames, Lease, LinkMemory,
-    NewLink, NoBus, Outbound, QuarantinedDelivery, ReceiveError, SendKey, SocketOutlet, Store, StoreError, StreamPage,
-    StreamRead, StreamState, TypingNotice, UnreadCounts,
+    Adapter, Adapters, AppendError, ConversationHead, Delivery, Encoder, Frames, Lease, LinkMemory, NewLink, NoBus,
+    QuarantinedDelivery, SocketOutlet, Store, StoreError, StreamPage, StreamRead, StreamState, UnreadCounts,
 };
 use hub_actors::session::CloseReason;
 use hub_actors::tree::{Tree, TreeParts, TreeSettings};
 use hub_actors::{AccountId, Clock, ConversationId, ExternalId, MessageId, OutboxId, PlatformId, Seq, UserId};
+pub use platform::{Scripted, ScriptedAdapter};
 use time::OffsetDateTime;
 use uuid::Uuid;
 
@@ -185,6 +188,13 @@ impl Store for MemoryStore {
         }))
     }
 
+    async fn conversation_id(&self, _: AccountId, chat: &ExternalId) -> Result<Option<ConversationId>, StoreError> {
+        self.rows(|rows| {
+            let mut all = rows.workspace.conversations.values();
+            Ok(all.find(|one| one.external_id == *chat).map(|one| one.id))
+        })
+    }
+
     async fn outbox(&self, after: Option<OutboxId>, limit: usize) -> Result<Vec<OutboxEntry>, StoreError> {
         Ok(self.rows(|rows| {
             let mut entries: Vec<OutboxEntry> = rows.workspace.outbox.values().cloned().collect();
@@ -263,98 +273,6 @@ impl Store for MemoryStore {
     }
 }
 
-/// A platform that answers sends as it was told to, and notes them. A delivery's body is the message's id; its text is
-/// the same.
-pub struct Scripted {
-    pub send_key: SendKey,
-    pub answers: Mutex<HashMap<String, VecDeque<Result<Receipt, SendError>>>>,
-    pub sends: Mutex<Vec<(OutboxId, String, String)>>,
-}
-
-impl Scripted {
-    pub fn new(send_key: SendKey) -> Arc<Self> {
-        Arc::new(Self {
-            send_key,
-            answers: Mutex::default(),
-            sends: Mutex::default(),
-        })
-    }
-
-    /// The next sends into a chat are answered with these.
-    pub fn answer(&self, chat: &str, answers: impl IntoIterator<Item = Result<Receipt, SendError>>) {
-        self.answers
-            .lock()
-            .unwrap()
-            .entry(chat.to_owned())
-            .or_default()
-            .extend(answers);
-    }
-
-    /// Chat and text of every try.
-    pub fn sent(&self) -> Vec<(String, String)> {
-        self.sends
-            .lock()
-            .unwrap()
-            .iter()
-            .map(|(_, chat, text)| (chat.clone(), text.clone()))
-            .collect()
-    }
-}
-
-pub struct ScriptedAdapter(pub Arc<Scripted>);
-
-#[async_trait]
-impl Adapter for ScriptedAdapter {
-    fn capabilities(&self) -> Capabilities {
-        let send_key = self.0.send_key;
-        Capabilities {
-            send_key,
-            edit: true,
-            delete: true,
-            reactions: true,
-            read: true,
-            typing: true,
-            max_text: 10_000,
-        }
-    }
-
-    fn receive(&self, _account: &Account, delivery: &Delivery) -> Result<Vec<InboundEvent>, ReceiveError> {
-        let text = String::from_utf8_lossy(&delivery.body).into_owned();
-        assert!(text != "poison", "a poisonous delivery");
-        let (chat, id) = text
-            .split_once('/')
-            .ok_or_else(|| ReceiveError::Unmappable("no chat".to_owned()))?;
-        Ok(vec![message_event(chat, id)])
-    }
-
-    async fn send(&self, _account: &Account, outbound: &Outbound) -> Result<Receipt, SendError> {
-        let chat = outbound.conversation.to_string();
-        let text = match &outbound.action {
-            hub_actors::domain::OutboundAction::Send { text, .. } => text.clone(),
-            other => format!("{other:?}"),
-        };
-        let hangs = text == "hangs";
-        self.0.sends.lock().unwrap().push((outbound.key, chat.clone(), text));
-        if hangs {
-            std::future::pending::<()>().await;
-        }
-        let answer = self
-            .0
-            .answers
-            .lock()
-            .unwrap()
-            .get_mut(&chat)
-            .and_then(VecDeque::pop_front);
-        answer.unwrap_or_else(|| {
-            Ok(Receipt {
-                external_id: Some(ExternalId::from(format!("sent-{}", outbound.key))),
-            })
-        })
-    }
-
-    async fn typing(&self, _account: &Account, _notice: &TypingNotice) {}
-}
-
 pub fn message_event(chat: &str, id: &str) -> InboundEvent {
     InboundEvent {
         conversation: ExternalId::from(chat),
@@ -414,8 +332,8 @@ impl Encoder for Numbers {
         Bytes::new()
     }
 
-    fn typing(&self, _conversation_id: ConversationId, _actor_id: &str, _actor_name: Option<&str>) -> Bytes {
-        Bytes::new()
+    fn typing(&self, _: ConversationId, _: &str, _: Option<&str>) -> Bytes {
+        Bytes::from_static(b"typing ")
     }
 }
 
