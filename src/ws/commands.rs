@@ -148,7 +148,10 @@ fn send(data: &Value) -> Result<SendRequest, String> {
             Value::Array(all) => all.iter().filter_map(Value::as_str).collect::<Vec<_>>().join(" "),
             other => other.to_string(),
         };
-        let fields = errors.0.iter().map(|(name, value)| format!("{name}: {}", sentences(value)));
+        let fields = errors
+            .0
+            .iter()
+            .map(|(name, value)| format!("{name}: {}", sentences(value)));
         fields.collect::<Vec<_>>().join("; ")
     })?;
     match request.client_id {
@@ -362,7 +365,11 @@ mod tests {
             let mut data = json!({ "conversationId": CONVERSATION, "content": "x", "clientId": "c" });
             data[field] = wrong;
             let failure = parse(&json!({ "event": event, "data": data }).to_string()).unwrap_err();
-            assert!(failure.message.starts_with(&format!("{field}: ")), "{}", failure.message);
+            assert!(
+                failure.message.starts_with(&format!("{field}: ")),
+                "{}",
+                failure.message
+            );
         }
         assert_eq!(
             parse(r#"{"event":"read","data":[]}"#).unwrap_err().message,
