@@ -96,6 +96,19 @@ impl<A: Receiver> Mailbox<A> {
         self.post(letter)
     }
 
+    /// Puts a question into the mailbox; [`answer`] waits for what comes back.
+    ///
+    /// # Errors
+    /// As [`Mailbox::tell`].
+    pub fn ask<T>(
+        &self,
+        question: impl FnOnce(oneshot::Sender<T>) -> A::Command,
+    ) -> Result<oneshot::Receiver<T>, CallError> {
+        let (reply, receiver) = oneshot::channel();
+        self.tell(question(reply))?;
+        Ok(receiver)
+    }
+
     /// Puts a command into the mailbox that is taken however full it is, behind those that wait. Only for commands that must
     /// not be lost and whose number is bounded elsewhere. One for an actor that has ended is dropped.
     pub fn insist(&self, command: A::Command) {

@@ -62,10 +62,8 @@ pub fn append(hub: &Hub, append: Append) -> impl Future<Output = Result<Appended
 type Answer = oneshot::Receiver<Result<Appended, AppendError>>;
 
 fn tell(journal: &Mailbox<Journal>, append: &Append) -> Result<Answer, CallError> {
-    let (reply, receiver) = oneshot::channel();
     let append = append.clone();
-    journal.tell(Command::Append { append, reply })?;
-    Ok(receiver)
+    journal.ask(|reply| Command::Append { append, reply })
 }
 
 /// All appends of a user go through one shard, so that they keep their order.

@@ -115,6 +115,19 @@ impl<S: ChildSpec> Children<S> {
         answer(receiver, START_PATIENCE).await?
     }
 
+    /// Asks the child, started if need be, and waits for its answer, at most `patience` long from when it has the question.
+    ///
+    /// # Errors
+    /// As [`Children::get`]; [`CallError::Full`]; [`CallError::Gone`] also when it ended before it answered.
+    pub async fn ask<T>(
+        &self,
+        key: &S::Key,
+        patience: Duration,
+        question: impl FnOnce(oneshot::Sender<T>) -> <S::Child as Receiver>::Command,
+    ) -> Result<T, CallError> {
+        answer(self.get(key).await?.ask(question)?, patience).await
+    }
+
     /// Forgets of the wanted children that they crashed too often, so that they can be started again.
     pub fn reset(&self, is_wanted: impl Fn(&S::Key) -> bool + Send + 'static) {
         let is_wanted = Box::new(is_wanted);

@@ -67,8 +67,6 @@ impl Tree {
     /// Before the commit, so that an outcome that comes at once is not missed.
     async fn watch_entry(&self, id: crate::ids::OutboxId) -> Option<oneshot::Receiver<Result<(), String>>> {
         let outbox = self.hub.outboxes.get(&0).await.ok()?;
-        let (reply, receiver) = oneshot::channel();
-        outbox.tell(outbox::Command::WatchEntry { id, reply }).ok()?;
-        Some(receiver)
+        outbox.ask(|reply| outbox::Command::WatchEntry { id, reply }).ok()
     }
 }

@@ -148,10 +148,8 @@ impl Tree {
         delivery: Delivery,
         blame: Blame,
     ) -> Result<Delivered, DeliverError> {
-        let connection = self.hub.connections.get(&account_id).await?;
-        let (reply, receiver) = oneshot::channel();
-        connection.tell(connection::Command::Deliver { delivery, blame, reply })?;
-        answer(receiver, PATIENCE).await?
+        let question = |reply| connection::Command::Deliver { delivery, blame, reply };
+        self.hub.connections.ask(&account_id, PATIENCE, question).await?
     }
 
     /// Accepts a message: it is committed, and on its way, when this returns. With `patience` it waits that long for
@@ -249,16 +247,13 @@ impl Tree {
         only_if_waiting: bool,
     ) -> Option<oneshot::Receiver<Box<Message>>> {
         let outbox = self.hub.outboxes.get(&0).await.ok()?;
-        let (reply, receiver) = oneshot::channel();
-        outbox
-            .tell(outbox::Command::Watch {
-                conversation_id,
-                message_id,
-                only_if_waiting,
-                reply,
-            })
-            .ok()?;
-        Some(receiver)
+        let question = |reply| outbox::Command::Watch {
+            conversation_id,
+            message_id,
+            only_if_waiting,
+            reply,
+        };
+        outbox.ask(question).ok()
     }
 
     /// Marks one message as read.
@@ -351,15 +346,13 @@ impl Tree {
         since: Option<StreamPosition>,
         outlet: Box<dyn SocketOutlet>,
     ) -> Result<SocketNumber, CallError> {
-        let session = self.hub.sessions.get(&user_id).await?;
-        let (reply, receiver) = oneshot::channel();
-        session.tell(session::Command::Open {
+        let question = |reply| session::Command::Open {
             session_id,
             since,
             outlet,
             reply,
-        })?;
-        answer(receiver, PATIENCE).await
+        };
+        self.hub.sessions.ask(&user_id, PATIENCE, question).await
     }
 
     /// A socket has ended.
@@ -435,10 +428,9 @@ impl Tree {
         let append = Append { user_id, change };
         for _ in 0..MAX_LOSSES {
             let conversation = self.hub.conversations.get(&key).await?;
-            let (reply, receiver) = oneshot::channel();
             let append = append.clone();
-            let answered = match conversation.tell(conversation::Command::Act { append, reply }) {
-                Ok(()) => {
+            let answered = match conversation.ask(|reply| conversation::Command::Act { append, reply }) {
+                Ok(receiver) => {
                     fail::fail_point!("send.handed_over");
                     answer(receiver, PATIENCE).await
                 }
