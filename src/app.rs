@@ -171,7 +171,7 @@ async fn drain(handle: &ServerHandle, tree: &Tree, patience: Duration) {
     if tokio::time::timeout(patience * 3 / 8, server).await.is_err() {
         handle.stop(false).await;
     }
-    tree.stop(patience / 4).await;
+    tree.stop(patience / 3).await;
 }
 
 /// A hub that only has to begin: it listens, and has acted on nobody.
@@ -359,11 +359,8 @@ fn cores() -> usize {
 fn hear(mut notices: BusNotices, tree: Tree) {
     actix_rt::spawn(async move {
         while let Some(notice) = notices.recv().await {
-            match notice {
-                BusNotice::Grown { user_id, last } => tree.announced(user_id, last),
-                // Sessions look by themselves every half minute.
-                BusNotice::Resumed => {}
-            }
+            let BusNotice::Grown { user_id, last } = notice;
+            tree.announced(user_id, last);
         }
     });
 }

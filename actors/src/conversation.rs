@@ -13,7 +13,7 @@ use actix::{Actor, ActorContext, ActorFutureExt, AsyncContext, Context, Handler,
 use tokio::sync::oneshot;
 
 use crate::clock;
-use crate::domain::{Append, Appended, Change, InboundEvent, InboundKind, LinkStep};
+use crate::domain::{AccountState, Append, Appended, Change, InboundEvent, InboundKind, LinkStep};
 use crate::ids::{AccountId, ConversationId, ExternalId, UserId};
 use crate::journal;
 use crate::mailbox::{Blame, Letter, Receiver};
@@ -72,6 +72,8 @@ pub struct Conversation {
     hub: Arc<Hub>,
     key: ConversationKey,
     id: Option<ConversationId>,
+    /// Its id was looked up, or is being.
+    was_looked_up: bool,
     remembered: VecDeque<ExternalId>,
     typing: HashMap<String, Instant>,
     in_flight: usize,
@@ -95,6 +97,7 @@ impl ChildSpec for ConversationSpec {
             hub: Hub::upgrade(&self.hub),
             key: key.clone(),
             id: None,
+            was_looked_up: false,
             remembered: VecDeque::new(),
             typing: HashMap::new(),
             in_flight: 0,
@@ -105,6 +108,10 @@ impl ChildSpec for ConversationSpec {
 
     fn gave_up(&self, key: &ConversationKey, error: &str) {
         Hub::upgrade(&self.hub).account_failed(key.account_id, error);
+    }
+
+    fn came_back(&self, key: &ConversationKey) {
+        Hub::upgrade(&self.hub).account_came_back(key.account_id, AccountState::Live);
     }
 }
 
@@ -165,7 +172,7 @@ impl Conversation {
         for event in events {
             match &event.kind {
                 InboundKind::Typing { actor_id, actor_name } => {
-                    self.show_typing(user_id, actor_id, actor_name.as_deref());
+                    self.show_typing(user_id, actor_id, actor_name.clone(), context);
                 }
                 InboundKind::Message(message)
                     if self.remembered.contains(&message.external_id) && !message.is_outgoing => {}
@@ -198,10 +205,10 @@ impl Conversation {
             return;
         }
         self.in_flight += 1;
-        let hub = Arc::clone(&self.hub);
         fail::fail_point!("conversation.before_append");
-        let work = async move { journal::append(&hub, append).await };
-        context.spawn(work.into_actor(self).map(move |result, conversation, _context| {
+        // The journal is told here and now: what is spawned has no order.
+        let committed = journal::append(&self.hub, append);
+        context.spawn(committed.into_actor(self).map(move |result, conversation, _context| {
             conversation.in_flight -= 1;
             if let Ok(appended) = &result {
                 conversation.remember(messages, appended);
@@ -219,8 +226,8 @@ impl Conversation {
         self.remembered.drain(..surplus);
     }
 
-    /// Shown to who is online, never stored: a conversation that has no message yet has nobody to show it to.
-    fn show_typing(&mut self, user_id: UserId, actor_id: &str, actor_name: Option<&str>) {
+    /// Shown to who is online, never stored: in a conversation that is not stored yet there is nowhere to show it.
+    fn show_typing(&mut self, user_id: UserId, actor_id: &str, name: Option<String>, context: &mut Context<Self>) {
         let now = clock::instant();
         self.typing
             .retain(|_, shown| now.duration_since(*shown) < TYPING_INTERVAL);
@@ -229,7 +236,25 @@ impl Conversation {
         }
         if let Some(id) = self.id {
             self.typing.insert(actor_id.to_owned(), now);
-            self.hub.publish_typing(user_id, id, actor_id, actor_name);
+            self.hub.publish_typing(user_id, id, actor_id, name.as_deref());
+        } else if !self.was_looked_up && self.hub.sessions.find(&user_id).is_some() {
+            self.was_looked_up = true;
+            let (hub, key, actor_id) = (Arc::clone(&self.hub), self.key.clone(), actor_id.to_owned());
+            let found = async move { hub.store.conversation_id(key.account_id, &key.external_id).await };
+            context.spawn(
+                found
+                    .into_actor(self)
+                    .map(move |found, conversation, context| match found {
+                        Ok(id) => {
+                            conversation.id = conversation.id.or(id);
+                            conversation.show_typing(user_id, &actor_id, name, context);
+                        }
+                        Err(error) => {
+                            conversation.was_looked_up = false;
+                            tracing::debug!(%error, "somebody who is writing is not shown");
+                        }
+                    }),
+            );
         }
     }
 }

@@ -125,7 +125,7 @@ impl Leases {
             if let Some(held) = held {
                 for lost in leases.held.difference(&held) {
                     if let Some(connection) = leases.hub.connections.find(lost) {
-                        connection.insist(|| connection::Command::LeaseEnded);
+                        connection.insist(connection::Command::LeaseEnded);
                     }
                 }
                 leases.held = held;

@@ -1,14 +1,11 @@
 //! The one audited place where messages enter mailboxes: bounded, counted, and with a stated answer when full.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use actix::{Actor, Addr, Context, Handler, Message};
 use tokio::sync::oneshot;
-
-/// How long a command that must not be lost waits before it tries a full mailbox again.
-const INSIST_PAUSE: Duration = Duration::from_millis(50);
 
 /// Why a command did not get an answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -62,10 +59,12 @@ impl<C> Letter<C> {
     }
 }
 
-/// The way to one actor.
+/// The way to one actor. The bound is counted here: actix gives every clone of an address one place beyond its own bound,
+/// and a clone is made for every command.
 pub struct Mailbox<A: Receiver> {
     address: Addr<A>,
     depth: Arc<AtomicUsize>,
+    bound: usize,
 }
 
 impl<A: Receiver> Clone for Mailbox<A> {
@@ -73,17 +72,15 @@ impl<A: Receiver> Clone for Mailbox<A> {
         Self {
             address: self.address.clone(),
             depth: Arc::clone(&self.depth),
+            bound: self.bound,
         }
     }
 }
 
 impl<A: Receiver> Mailbox<A> {
-    /// The mailbox of a started actor.
-    pub fn new(address: Addr<A>) -> Self {
-        Self {
-            address,
-            depth: Arc::default(),
-        }
+    /// A mailbox in which at most `bound` commands wait. All that share `depth` are one mailbox.
+    pub(crate) fn new(address: Addr<A>, depth: Arc<AtomicUsize>, bound: usize) -> Self {
+        Self { address, depth, bound }
     }
 
     /// Puts a command into the mailbox without waiting. Commands from one thread keep their order.
@@ -92,30 +89,45 @@ impl<A: Receiver> Mailbox<A> {
     /// [`CallError::Full`] when the mailbox is at its bound, [`CallError::Gone`] when the actor has ended. The command
     /// is dropped, and with it the channel for its answer.
     pub fn tell(&self, command: A::Command) -> Result<(), CallError> {
+        let letter = self.letter(command);
+        if self.depth() > self.bound {
+            return Err(CallError::Full);
+        }
+        self.post(letter)
+    }
+
+    /// Puts a question into the mailbox; [`answer`] waits for what comes back.
+    ///
+    /// # Errors
+    /// As [`Mailbox::tell`].
+    pub fn ask<T>(
+        &self,
+        question: impl FnOnce(oneshot::Sender<T>) -> A::Command,
+    ) -> Result<oneshot::Receiver<T>, CallError> {
+        let (reply, receiver) = oneshot::channel();
+        self.tell(question(reply))?;
+        Ok(receiver)
+    }
+
+    /// Puts a command into the mailbox that is taken however full it is, behind those that wait. Only for commands that must
+    /// not be lost and whose number is bounded elsewhere. One for an actor that has ended is dropped.
+    pub fn insist(&self, command: A::Command) {
+        let _ = self.post(self.letter(command));
+    }
+
+    fn letter(&self, command: A::Command) -> Letter<A::Command> {
         self.depth.fetch_add(1, Ordering::Relaxed);
-        let letter = Letter {
+        Letter {
             command,
             _counted: Counted(Arc::clone(&self.depth)),
-        };
+        }
+    }
+
+    fn post(&self, letter: Letter<A::Command>) -> Result<(), CallError> {
         self.address.try_send(letter).map_err(|error| match error {
             actix::prelude::SendError::Full(_) => CallError::Full,
             actix::prelude::SendError::Closed(_) => CallError::Gone,
         })
-    }
-
-    /// Puts a command that must not be lost into the mailbox, as soon as there is a place, without waiting here. For rare
-    /// commands, or ones whose number is bounded elsewhere: each waits in a task of its own. One for an actor that ends is
-    /// dropped.
-    pub fn insist(&self, command: impl Fn() -> A::Command + 'static) {
-        if self.tell(command()) != Err(CallError::Full) {
-            return;
-        }
-        let mailbox = self.clone();
-        actix_rt::spawn(async move {
-            while mailbox.tell(command()) == Err(CallError::Full) {
-                tokio::time::sleep(INSIST_PAUSE).await;
-            }
-        });
     }
 
     /// Commands that wait.
@@ -131,21 +143,24 @@ impl<A: Receiver> Mailbox<A> {
 
 /// Tells whether an actor that crashed was working on this very command, so that only the command that causes crashes
 /// is blamed for them, and not those that waited behind it.
+///
+/// It counts the actors that are at work on it: several may be, and the one that crashes never says that it is done. The
+/// count is up before the command's reply can be lost.
 #[derive(Clone, Debug, Default)]
-pub struct Blame(Arc<AtomicBool>);
+pub struct Blame(Arc<AtomicUsize>);
 
 impl Blame {
     /// Does the work of the command; a panic in it leaves the blame here.
     pub fn during<T>(&self, work: impl FnOnce() -> T) -> T {
-        self.0.store(true, Ordering::Release);
+        self.0.fetch_add(1, Ordering::AcqRel);
         let result = work();
-        self.0.store(false, Ordering::Release);
+        self.0.fetch_sub(1, Ordering::AcqRel);
         result
     }
 
     /// True when an actor panicked while it worked on the command.
     pub fn is_here(&self) -> bool {
-        self.0.load(Ordering::Acquire)
+        self.0.load(Ordering::Acquire) > 0
     }
 }
 
@@ -175,5 +190,23 @@ pub async fn answer<T>(receiver: oneshot::Receiver<T>, patience: Duration) -> Re
         Ok(Ok(answer)) => Ok(answer),
         Ok(Err(_)) => Err(CallError::Gone),
         Err(_) => Err(CallError::TimedOut),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::panic::{AssertUnwindSafe, catch_unwind};
+
+    use super::*;
+
+    #[test]
+    fn only_a_panic_leaves_blame_and_nothing_takes_it_away() {
+        let blame = Blame::default();
+        blame.during(|| ());
+        assert!(!blame.is_here());
+        let crashed = catch_unwind(AssertUnwindSafe(|| blame.during(|| panic!("on purpose"))));
+        assert!(crashed.is_err() && blame.is_here());
+        blame.clone().during(|| ());
+        assert!(blame.is_here(), "another part of the same delivery went well");
     }
 }

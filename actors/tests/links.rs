@@ -8,167 +8,18 @@
 
 mod support;
 
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
-use async_trait::async_trait;
-use hub_actors::domain::{
-    Account, AccountState, DeliveryStatus, InboundEvent, InboundKind, MessageKind, NewMessage, Receipt, SendError,
-    SendFailure,
-};
-use hub_actors::ports::{
-    Adapter, Capabilities, Delivery, FeedError, HistoryRequest, Link, LinkBatch, LinkEnd, LinkFeed, LinkMemory,
-    LinkStart, LinkState, LiveAdapter, LoginAttempt, LoginError, LoginRequest, LoginStep, MediaRequest, MediaStream,
-    OpenLink, Outbound, ReceiveError, SendKey, TypingNotice,
-};
-use hub_actors::{ConversationId, ExternalId, MessageId, OutboxId};
-use support::{MemoryStore, START, message_event, tree_of, until};
-use tokio::sync::oneshot;
-
-/// A platform whose links the test opens, feeds and ends.
-#[derive(Default)]
-struct Platform {
-    opens: AtomicUsize,
-    feed: Mutex<Option<Arc<dyn LinkFeed>>>,
-    memory: Mutex<LinkMemory>,
-    end: Mutex<Option<oneshot::Sender<LinkEnd>>>,
-    refuse: Mutex<Option<LinkEnd>>,
-    sent: Mutex<Vec<String>>,
-}
-
-impl Platform {
-    fn opens(&self) -> usize {
-        self.opens.load(Ordering::SeqCst)
-    }
-
-    fn feed(&self) -> Arc<dyn LinkFeed> {
-        Arc::clone(self.feed.lock().unwrap().as_ref().unwrap())
-    }
-
-    fn end(&self, end: LinkEnd) {
-        let _ = self.end.lock().unwrap().take().unwrap().send(end);
-    }
-}
-
-struct Live(Arc<Platform>);
-struct OpenedLink(Arc<Platform>);
-
-#[async_trait]
-impl Adapter for Live {
-    fn capabilities(&self) -> Capabilities {
-        Capabilities {
-            send_key: SendKey::Forever,
-            edit: true,
-            delete: true,
-            reactions: true,
-            read: true,
-            typing: true,
-            max_text: 4_096,
-        }
-    }
-
-    fn receive(&self, _: &Account, _: &Delivery) -> Result<Vec<InboundEvent>, ReceiveError> {
-        Err(ReceiveError::Unsigned("nobody calls"))
-    }
-
-    async fn send(&self, _: &Account, _: &Outbound) -> Result<Receipt, SendError> {
-        panic!("sends go through the link")
-    }
-
-    async fn typing(&self, _: &Account, _: &TypingNotice) {}
-
-    fn live(&self) -> Option<&dyn LiveAdapter> {
-        Some(self)
-    }
-}
-
-#[async_trait]
-impl LiveAdapter for Live {
-    async fn open(&self, start: LinkStart) -> Result<OpenLink, LinkEnd> {
-        self.0.opens.fetch_add(1, Ordering::SeqCst);
-        if let Some(end) = self.0.refuse.lock().unwrap().clone() {
-            return Err(end);
-        }
-        start.feed.state(LinkState::Live);
-        *self.0.feed.lock().unwrap() = Some(start.feed);
-        *self.0.memory.lock().unwrap() = start.memory;
-        let (end, ended) = oneshot::channel();
-        *self.0.end.lock().unwrap() = Some(end);
-        let gone = LinkEnd::Lost {
-            reason: "gone".to_owned(),
-            not_before: None,
-        };
-        Ok(OpenLink {
-            link: Arc::new(OpenedLink(Arc::clone(&self.0))),
-            ended: Box::pin(async move { ended.await.unwrap_or(gone) }),
-        })
-    }
-
-    async fn begin_login(&self, _: LoginRequest) -> Result<(Box<dyn LoginAttempt>, LoginStep), LoginError> {
-        Err(LoginError::Unreachable)
-    }
-}
-
-#[async_trait]
-impl Link for OpenedLink {
-    async fn send(&self, outbound: &Outbound) -> Result<Receipt, SendError> {
-        if let hub_actors::domain::OutboundAction::Send { text, .. } = &outbound.action {
-            self.0.sent.lock().unwrap().push(text.clone());
-        }
-        Ok(Receipt {
-            external_id: Some(ExternalId::from(outbound.key.to_string().as_str())),
-        })
-    }
-
-    async fn typing(&self, _: &TypingNotice) {}
-
-    async fn probe(&self) -> Result<(), String> {
-        Ok(())
-    }
-
-    async fn history(&self, _: &HistoryRequest) -> Result<usize, SendError> {
-        Ok(0)
-    }
-
-    async fn media(&self, _: &MediaRequest) -> Result<MediaStream, SendError> {
-        Err(SendError::new(SendFailure::Unsupported))
-    }
-
-    async fn refresh(&self) {}
-
-    async fn sign_out(&self) {}
-}
-
-fn setup() -> (Arc<MemoryStore>, Account, Arc<Platform>) {
-    let (store, account) = MemoryStore::with_account();
-    store.rows(|rows| rows.workspace.leases.insert(account.id, 1));
-    (store, account, Arc::default())
-}
+use hub_actors::domain::{Account, AccountState, Append, Change, DeliveryStatus, InboundKind, SendFailure};
+use hub_actors::ports::{FeedError, LinkEnd, MediaRequest};
+use hub_actors::{ExternalId, SessionId};
+use support::live::{Live, batch, setup};
+use support::sockets::Ear;
+use support::{MemoryStore, START, message_event, new_message, tree_of, until};
 
 fn state(store: &MemoryStore, account: &Account) -> AccountState {
     store.rows(|rows| rows.workspace.accounts[&account.id].state)
-}
-
-fn batch(events: Vec<InboundEvent>, cursor: &str) -> LinkBatch {
-    LinkBatch {
-        events,
-        remember: vec![("cursor".to_owned(), Some(cursor.into()))],
-    }
-}
-
-fn new_message(conversation_id: ConversationId, text: &str) -> NewMessage {
-    NewMessage {
-        id: MessageId::generate(START),
-        outbox_id: OutboxId::generate(START),
-        conversation_id,
-        text: text.to_owned(),
-        kind: MessageKind::Text,
-        media_url: None,
-        reply_to: None,
-        client_id: None,
-        idempotency: None,
-    }
 }
 
 fn lost() -> LinkEnd {
@@ -262,14 +113,48 @@ async fn credentials_that_are_refused_are_not_tried_again() {
     *platform.refuse.lock().unwrap() = Some(end);
     let tree = tree_of(&store, Arc::new(Live(Arc::clone(&platform)))).await;
     until("it is told", || state(&store, &account) == AccountState::NeedsLogin).await;
-    tokio::time::sleep(Duration::from_secs(3)).await;
     tree.refresh_link(account.id);
-    tokio::time::sleep(Duration::from_millis(200)).await;
+    let request = MediaRequest {
+        locator: String::new(),
+        offset: 0,
+        length: 1,
+    };
+    let asked = tree.media(account.id, request).await;
+    let failure = asked.err().map(|error| error.failure);
+    assert_eq!(failure, Some(SendFailure::Unauthorized), "it waits for its person");
     assert_eq!(platform.opens(), 1);
     // The person logs in again.
     *platform.refuse.lock().unwrap() = None;
     tree.account_linked(account.user_id, account.id).await.unwrap();
     until("the link is open", || state(&store, &account) == AccountState::Live).await;
+}
+
+#[actix_rt::test]
+async fn somebody_who_types_is_shown_by_a_hub_that_has_just_started() {
+    let (store, account, platform) = setup();
+    let change = Change::Inbound {
+        account_id: account.id,
+        conversation: ExternalId::from("a"),
+        events: vec![message_event("a", "1")],
+        link: None,
+    };
+    let user_id = account.user_id;
+    store.apply(&Append { user_id, change }).unwrap();
+    let tree = tree_of(&store, Arc::new(Live(Arc::clone(&platform)))).await;
+    until("the link is open", || platform.feed.lock().unwrap().is_some()).await;
+    let (ear, session_id) = (Ear::default(), SessionId::generate(START));
+    tree.listen(user_id, session_id, None, Box::new(ear.clone()))
+        .await
+        .unwrap();
+    for chat in ["unknown", "a"] {
+        let mut typing = message_event(chat, "typing");
+        typing.kind = InboundKind::Typing {
+            actor_id: "peer".to_owned(),
+            actor_name: None,
+        };
+        platform.feed().take(batch(vec![typing], "7")).await.unwrap();
+    }
+    until("it is shown", || ear.0.lock().unwrap().text == "typing ").await;
 }
 
 #[actix_rt::test]

@@ -14,12 +14,13 @@
 
 mod support;
 
-use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::FutureExt;
+use futures_util::future::join_all;
 use hub_actors::domain::{
-    Account, Append, Change, DeliveryStatus, Idempotency, Message, NewMessage, OutboxState, Receipt, SendError,
-    SendFailure, StreamPosition,
+    Account, AccountState, Append, Change, DeliveryStatus, Idempotency, Message, NewMessage, OutboxState, Receipt,
+    SendError, SendFailure, StreamPosition,
 };
 use hub_actors::ports::SendKey;
 use hub_actors::session::CloseReason;
@@ -132,7 +133,7 @@ async fn six_crashes_in_a_minute_stop_only_that_account_and_show_it() {
         Ok(Delivered::Committed { events: 1 })
     );
     until("the account shows that it is stopped", || {
-        store.rows(|rows| rows.workspace.accounts[&account.id].state == hub_actors::domain::AccountState::Failed)
+        store.rows(|rows| rows.workspace.accounts[&account.id].state == AccountState::Failed)
     })
     .await;
     tree.reload_account(account.id);
@@ -207,6 +208,25 @@ async fn without_a_key_a_lost_answer_is_never_sent_again_by_itself() {
     assert_eq!((again.id, again.status), (lost.id, DeliveryStatus::Sent));
     let keys: Vec<OutboxId> = platform.sends.lock().unwrap().iter().map(|(key, ..)| *key).collect();
     assert_eq!(keys[0], keys[1], "a retry by the person uses the same key");
+}
+
+#[actix_rt::test]
+async fn the_last_answer_says_whether_an_account_works() {
+    let (store, account) = MemoryStore::with_account();
+    let platform = Scripted::new(SendKey::Forever);
+    let tree = tree(&store, &platform).await;
+    let slow = conversation(&tree, &store, &account, "slow").await;
+    let quick = conversation(&tree, &store, &account, "quick").await;
+    let state = || store.rows(|rows| rows.workspace.accounts[&account.id].state);
+    let waits = new_message(slow, "waits");
+    tree.send(account.user_id, waits, None).await.unwrap();
+    until("it is under way", || platform.sent().len() == 1).await;
+    platform.answer("quick", [refused(SendFailure::Unauthorized)]);
+    let refused = new_message(quick, "refused");
+    tree.send(account.user_id, refused, None).await.unwrap();
+    until("the account is refused", || state() == AccountState::NeedsLogin).await;
+    platform.goes_on.notify_one();
+    until("the account works", || state() == AccountState::Live).await;
 }
 
 #[actix_rt::test]
@@ -364,20 +384,65 @@ async fn storage_that_is_away_is_answered_and_comes_back() {
 }
 
 #[actix_rt::test]
-async fn appends_that_arrive_together_share_their_commits() {
+async fn appends_that_arrive_while_one_is_committed_share_the_next_commits() {
     let (store, account) = MemoryStore::with_account();
-    let tree = Arc::new(tree(&store, &Scripted::new(SendKey::Forever)).await);
-    let deliveries = (0..500).map(|number| {
-        let tree = Arc::clone(&tree);
-        let body = format!("chat-{}/m{number}", number % 50);
-        async move { tree.deliver(account.id, delivery(&body)).await }
+    let tree = tree(&store, &Scripted::new(SendKey::Forever)).await;
+    for chat in 0..50 {
+        conversation(&tree, &store, &account, &format!("chat-{chat}")).await;
+    }
+    let bodies: Vec<String> = (0..500)
+        .map(|number| format!("chat-{}/m{number}", number % 50))
+        .collect();
+    let mut deliveries: Vec<_> = bodies
+        .iter()
+        .map(|body| Box::pin(tree.deliver(account.id, delivery(body))))
+        .collect();
+    let before = store.begun();
+    store.rows(|_| {
+        assert_eq!((&mut deliveries[0]).now_or_never(), None);
+        while store.begun() == before {
+            std::thread::yield_now();
+        }
+        for delivery in &mut deliveries[1..] {
+            assert_eq!(delivery.now_or_never(), None);
+        }
     });
-    let results = futures_util::future::join_all(deliveries).await;
+    let results = join_all(deliveries).await;
     assert!(
         results
             .iter()
             .all(|result| *result == Ok(Delivered::Committed { events: 1 }))
     );
-    let commits = store.rows(|rows| rows.commits);
-    assert!(commits < 250, "{commits} commits for 500 appends");
+    // The first alone; the others in full batches, or as many as one conversation hands over at once.
+    let commits = store.begun() - before;
+    assert!((5..=60).contains(&commits), "{commits} commits for 500 appends");
+}
+
+#[actix_rt::test]
+async fn what_a_person_does_in_a_conversation_is_committed_in_its_order() {
+    let (store, account) = MemoryStore::with_account();
+    let platform = Scripted::new(SendKey::Forever);
+    let tree = tree(&store, &platform).await;
+    let id = conversation(&tree, &store, &account, "chat").await;
+    send(&tree, &account, id, "so that it is known").await;
+    let texts = ["one", "two", "three", "four"];
+    let mut sends: Vec<_> = texts
+        .iter()
+        .map(|text| Box::pin(tree.send(account.user_id, new_message(id, text), None)))
+        .collect();
+    let before = store.begun();
+    // The actors' thread stands in the commit of the first while the others arrive: they and its end are met together.
+    store.rows(|_| {
+        assert!((&mut sends[0]).now_or_never().is_none());
+        while store.begun() == before {
+            std::thread::yield_now();
+        }
+        for send in &mut sends[1..] {
+            assert!(send.now_or_never().is_none());
+        }
+    });
+    assert!(join_all(sends).await.iter().all(Result::is_ok));
+    until("all are sent", || platform.sent().len() == 5).await;
+    let sent: Vec<String> = platform.sent().into_iter().map(|(_, text)| text).collect();
+    assert_eq!(sent[1..], texts);
 }

@@ -1,7 +1,7 @@
 //! Word between hubs on one database, over Redis publish/subscribe.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bb8_redis::redis;
@@ -34,8 +34,6 @@ pub enum BusNotice {
         /// The stream's last number.
         last: Seq,
     },
-    /// Word may have been lost while the line was down: every session should read its stream.
-    Resumed,
 }
 
 /// The bus over Redis. Announcing never waits. Its tasks end when it is dropped.
@@ -101,16 +99,25 @@ impl Drop for RedisBus {
 
 impl Bus for RedisBus {
     fn announce(&self, user_id: UserId, last: Seq) {
-        let mut waiting = self.shared.waiting.lock().unwrap_or_else(PoisonError::into_inner);
-        if waiting.len() >= MAX_WAITING && !waiting.contains_key(&user_id) {
-            metrics::counter!("hub_bus_dropped_total").increment(1);
-            return;
-        }
-        let known = waiting.entry(user_id).or_insert(last);
-        *known = last.max(*known);
-        drop(waiting);
+        note(&mut self.shared.waiting(), user_id, last);
         self.shared.wake.notify_one();
     }
+}
+
+impl Shared {
+    fn waiting(&self) -> MutexGuard<'_, HashMap<UserId, Seq>> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Notes how far a user's stream has grown.
+fn note(waiting: &mut HashMap<UserId, Seq>, user_id: UserId, last: Seq) {
+    if waiting.len() >= MAX_WAITING && !waiting.contains_key(&user_id) {
+        metrics::counter!("hub_bus_dropped_total").increment(1);
+        return;
+    }
+    let known = waiting.entry(user_id).or_insert(last);
+    *known = last.max(*known);
 }
 
 /// What connecting again waits for.
@@ -140,7 +147,7 @@ async fn publish(shared: Arc<Shared>) {
         };
         backoff = Backoff::new();
         loop {
-            let batch = std::mem::take(&mut *shared.waiting.lock().unwrap_or_else(PoisonError::into_inner));
+            let batch = std::mem::take(&mut *shared.waiting());
             if batch.is_empty() {
                 shared.wake.notified().await;
                 continue;
@@ -153,7 +160,10 @@ async fn publish(shared: Arc<Shared>) {
             }
             let published = pipeline.query_async::<()>(&mut connection);
             if !matches!(tokio::time::timeout(PATIENCE, published).await, Ok(Ok(()))) {
-                // What was in this batch is lost; the subscribers' `Resumed` makes up for it.
+                let mut waiting = shared.waiting();
+                for (user_id, last) in batch {
+                    note(&mut waiting, user_id, last);
+                }
                 break;
             }
         }
@@ -163,7 +173,6 @@ async fn publish(shared: Arc<Shared>) {
 
 async fn subscribe(shared: Arc<Shared>, ping: Duration, hear: impl Fn(BusNotice)) {
     let mut backoff = Backoff::new();
-    let mut was_connected = false;
     loop {
         let subscribing = async {
             let mut line = shared.client.get_async_pubsub().await?;
@@ -174,10 +183,6 @@ async fn subscribe(shared: Arc<Shared>, ping: Duration, hear: impl Fn(BusNotice)
             Ok(Ok(line)) => {
                 tracing::info!("the line to the other hubs is up");
                 backoff = Backoff::new();
-                if was_connected {
-                    hear(BusNotice::Resumed);
-                }
-                was_connected = true;
                 listen(line, ping, |word| {
                     if let Some(notice) = read_notice(word, &shared.node) {
                         hear(notice);
@@ -294,27 +299,25 @@ mod tests {
             notice = heard(&mut ear) => assert_eq!(notice, say(1).await),
         }
         redis.restart().await;
-        loop {
-            if heard(&mut ear).await == BusNotice::Resumed {
-                break;
-            }
-        }
         let repeated = async {
             loop {
                 speaker.announce(user, Seq(2));
                 tokio::time::sleep(Duration::from_millis(50)).await;
             }
         };
+        let next = async {
+            loop {
+                let notice = heard(&mut ear).await;
+                if notice != say(1).await {
+                    return notice;
+                }
+            }
+        };
         tokio::select! {
             () = repeated => {}
-            notice = heard(&mut ear) => assert_eq!(notice, say(2).await),
+            notice = next => assert_eq!(notice, say(2).await),
         }
-        while let Ok(notice) = own_ear.try_recv() {
-            assert_eq!(notice, BusNotice::Resumed);
-        }
-        while let Ok(notice) = strange_ear.try_recv() {
-            assert_eq!(notice, BusNotice::Resumed);
-        }
+        assert!(own_ear.try_recv().is_err() && strange_ear.try_recv().is_err());
     }
 
     #[tokio::test]
@@ -333,13 +336,19 @@ mod tests {
             () = repeated => {}
             _ = heard(&mut ear) => {}
         }
+        let before = redis.subscribers().await;
         redis.pause(true);
         tokio::time::sleep(PATIENCE + Duration::from_secs(1)).await;
         redis.pause(false);
-        loop {
-            if heard(&mut ear).await == BusNotice::Resumed {
-                break;
+        let renewed = async {
+            loop {
+                let now = redis.subscribers().await;
+                if now.len() == before.len() && now.is_disjoint(&before) {
+                    break;
+                }
+                tokio::time::sleep(Duration::from_millis(50)).await;
             }
-        }
+        };
+        tokio::time::timeout(Duration::from_secs(20), renewed).await.unwrap();
     }
 }

@@ -1,5 +1,6 @@
 //! A Redis server of the tests' own.
 
+use std::collections::HashSet;
 use std::net::TcpListener;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
@@ -34,6 +35,23 @@ impl RedisServer {
     /// Its address.
     pub fn url(&self) -> String {
         format!("redis://127.0.0.1:{}/", self.port)
+    }
+
+    /// The numbers that it has given to the connections which subscribe to something.
+    pub async fn subscribers(&self) -> HashSet<String> {
+        let client = redis::Client::open(self.url()).unwrap();
+        let mut line = client.get_multiplexed_async_connection().await.unwrap();
+        let mut ask = redis::cmd("CLIENT");
+        let list: String = ask
+            .arg("LIST")
+            .arg("TYPE")
+            .arg("pubsub")
+            .query_async(&mut line)
+            .await
+            .unwrap();
+        list.lines()
+            .filter_map(|line| line.split(' ').next().map(str::to_owned))
+            .collect()
     }
 
     /// Kills it and starts it again.

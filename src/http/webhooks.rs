@@ -17,7 +17,7 @@ pub fn routes(config: &mut web::ServiceConfig) {
 }
 
 /// Takes a delivery for an account of the custom channel. The 200 comes after what it carries is committed, as events
-/// or, where it cannot be understood, in quarantine; anything else means that nothing was stored.
+/// or, where it cannot be understood, in quarantine; anything else means that not all of it was stored.
 #[utoipa::path(
     post, path = "/api/webhooks/custom/{account_id}", tag = "webhooks", security(()),
     params(
@@ -32,7 +32,7 @@ pub fn routes(config: &mut web::ServiceConfig) {
         (status = 401, description = "The signature is wrong, or older or newer than five minutes"),
         (status = 404, description = "No such account, or it is disconnected"),
         (status = 413, description = "The body is too long"),
-        (status = 503, description = "Nothing was stored: deliver it again, not before `Retry-After`"),
+        (status = 503, description = "Not all of it is stored: deliver it again, not before `Retry-After`"),
     )
 )]
 pub(super) async fn custom(

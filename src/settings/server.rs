@@ -147,7 +147,7 @@ pub struct WebsocketSettings {
     /// Seconds between two pings of the server.
     #[serde(deserialize_with = "parse::seconds")]
     pub ping_seconds: u64,
-    /// Sockets of one user; one more ends the oldest.
+    /// Sockets of one user; one more ends the one unused for longest.
     pub max_per_user: usize,
     /// Longest frame that a client may send, in bytes.
     pub max_frame_bytes: usize,

@@ -204,6 +204,21 @@ impl Store {
         .transpose()
     }
 
+    /// The account's conversation with this chat.
+    pub(super) async fn conversation_of(
+        &self,
+        account_id: AccountId,
+        chat: &ExternalId,
+    ) -> Result<Option<ConversationId>, StoreError> {
+        let row = self
+            .query_one(
+                "SELECT id FROM conversations WHERE account_id = $1 AND platform_conversation_id = $2",
+                &[&account_id.0, &chat.as_str()],
+            )
+            .await?;
+        row.map(|row| read(&row, 0).map(ConversationId)).transpose()
+    }
+
     /// Unread messages of each platform of the user's active accounts, zeros included.
     pub(super) async fn unread_by_platform(&self, user_id: UserId) -> Result<UnreadByPlatform, StoreError> {
         self.inner.unread_asked.ask(user_id).await

@@ -35,6 +35,14 @@ impl ports::Store for Store {
         self.any_conversation_head(id).await
     }
 
+    async fn conversation_id(
+        &self,
+        account_id: AccountId,
+        chat: &ExternalId,
+    ) -> Result<Option<ConversationId>, StoreError> {
+        self.conversation_of(account_id, chat).await
+    }
+
     async fn outbox(&self, after: Option<OutboxId>, limit: usize) -> Result<Vec<OutboxEntry>, StoreError> {
         self.pending_outbox(after, limit).await
     }

@@ -20,7 +20,7 @@ pub enum CloseCode {
     Silent,
     /// Signed out, or the session has expired.
     SessionEnded,
-    /// The user has too many sockets; this was the oldest.
+    /// The user has too many sockets; this one was unused for longest.
     TooMany,
     /// The client broke the protocol, or sent a frame that is too long or not text.
     Protocol,

@@ -10,47 +10,44 @@
 use std::fmt::Display;
 use std::str::FromStr;
 
-use hub_actors::domain::{Idempotency, MessageKind, NewMessage, Refusal};
+use hub_actors::domain::{Idempotency, NewMessage, Refusal};
+use hub_actors::ports::StoreError;
 use hub_actors::tree::CommandError;
-use hub_actors::{ConversationId, ExternalId, MessageId, OutboxId, UserId};
-use serde_json::{Map, Value, json};
-use sha2::{Digest, Sha256};
+use hub_actors::{ConversationId, MessageId, OutboxId, SessionId};
+use serde_json::{Value, json};
 
 use crate::cluster::limits::LimitClass;
+use crate::http::send::SendRequest;
 use crate::http::{AppState, resolve_reply};
+use crate::vault::tokens::Claims;
 
-/// Longest text of a message, in characters.
-const MAX_CONTENT: usize = 10_000;
-/// Longest id that a client may give its command, in bytes.
+/// Longest id that a client may give its command, in characters.
 const MAX_CLIENT_ID: usize = 200;
 
 /// A command.
 #[derive(Debug, PartialEq)]
 pub(super) enum Command {
-    Ping {
-        timestamp: Value,
-    },
-    Send(Send),
-    Read {
-        conversation_id: ConversationId,
-        message_id: Option<MessageId>,
-        client_id: Option<String>,
-    },
-    Typing {
-        conversation_id: ConversationId,
-        client_id: Option<String>,
-    },
+    /// Is the hub there?
+    Ping { timestamp: Value },
+    /// It concerns a conversation.
+    Act(Act),
 }
 
-/// The `send` command, checked.
+/// A command that concerns a conversation, checked.
 #[derive(Debug, PartialEq)]
-pub(super) struct Send {
-    conversation_id: ConversationId,
-    content: String,
-    client_id: String,
-    kind: MessageKind,
-    media_url: Option<String>,
-    reply_to: Option<String>,
+pub(super) struct Act {
+    pub(super) conversation_id: ConversationId,
+    /// The client's own id for it, as it came.
+    client_id: Option<String>,
+    wish: Wish,
+}
+
+#[derive(Debug, PartialEq)]
+enum Wish {
+    Send(SendRequest),
+    /// One message, or all.
+    Read(Option<MessageId>),
+    Typing,
 }
 
 /// Why a command was not carried out.
@@ -84,35 +81,22 @@ impl CommandFailure {
 pub(super) fn parse(text: &str) -> Result<Command, CommandFailure> {
     let raw: Value = serde_json::from_str(text)
         .map_err(|error| failure("INVALID_JSON", format!("This is not a command: {error}"), false))?;
-    let Value::Object(raw) = raw else {
+    if !raw.is_object() {
         let message = "This is not a command: an object with `event` and `data` is".to_owned();
         return Err(failure("INVALID_JSON", message, false));
-    };
+    }
     let event = raw.get("event").and_then(Value::as_str).unwrap_or_default();
-    let nothing = Map::new();
-    let (data, is_data) = match raw.get("data") {
-        None | Some(Value::Null) => (&nothing, true),
-        Some(Value::Object(data)) => (data, true),
-        Some(_) => (&nothing, false),
-    };
-    let given_id = data
-        .get("clientId")
-        .and_then(Value::as_str)
-        .filter(|id| is_client_id(id));
-    let command = if is_data {
-        read(event, &raw, data)
-    } else {
-        Err("data: must be an object".to_owned())
-    };
-    command.map_err(|message| CommandFailure {
+    let nothing = json!({});
+    let data = raw.get("data").filter(|data| !data.is_null()).unwrap_or(&nothing);
+    read(event, &raw, data).map_err(|message| CommandFailure {
         command: event.chars().take(32).collect(),
-        client_id: given_id.map(str::to_owned),
+        client_id: client_id(data).ok().flatten(),
         ..failure("VALIDATION_ERROR", message, false)
     })
 }
 
 /// A text of the data; null counts as absent.
-fn text<'a>(data: &'a Map<String, Value>, name: &str) -> Result<Option<&'a str>, String> {
+fn text<'a>(data: &'a Value, name: &str) -> Result<Option<&'a str>, String> {
     match data.get(name) {
         None | Some(Value::Null) => Ok(None),
         Some(Value::String(text)) => Ok(Some(text)),
@@ -121,99 +105,84 @@ fn text<'a>(data: &'a Map<String, Value>, name: &str) -> Result<Option<&'a str>,
 }
 
 /// An id of the data.
-fn id<T: FromStr<Err: Display>>(data: &Map<String, Value>, name: &str) -> Result<Option<T>, String> {
+fn id<T: FromStr<Err: Display>>(data: &Value, name: &str) -> Result<Option<T>, String> {
     let id = text(data, name)?.map(str::parse).transpose();
     id.map_err(|error| format!("{name}: {error}"))
 }
 
-fn is_client_id(id: &str) -> bool {
-    !id.is_empty() && id.len() <= MAX_CLIENT_ID && !id.chars().any(char::is_control)
+fn client_id(data: &Value) -> Result<Option<String>, String> {
+    let id = text(data, "clientId")?;
+    if id.is_some_and(|id| id.is_empty() || id.chars().count() > MAX_CLIENT_ID || id.chars().any(char::is_control)) {
+        return Err("clientId: between 1 and 200 characters, no control characters".to_owned());
+    }
+    Ok(id.map(str::to_owned))
 }
 
-fn read(event: &str, raw: &Map<String, Value>, data: &Map<String, Value>) -> Result<Command, String> {
-    let client_id = text(data, "clientId")?;
-    if client_id.is_some_and(|id| !is_client_id(id)) {
-        return Err("clientId: between 1 and 200 bytes, no control characters".to_owned());
+fn read(event: &str, raw: &Value, data: &Value) -> Result<Command, String> {
+    if !data.is_object() {
+        return Err("data: must be an object".to_owned());
     }
-    let client_id = client_id.map(str::to_owned);
+    let client_id = client_id(data)?;
     let conversation_id = || id(data, "conversationId")?.ok_or_else(|| "conversationId: is required".to_owned());
-    match event {
-        "ping" => Ok(Command::Ping {
-            timestamp: raw.get("timestamp").cloned().unwrap_or_default(),
-        }),
-        "typing" => Ok(Command::Typing {
-            conversation_id: conversation_id()?,
-            client_id,
-        }),
-        "read" => Ok(Command::Read {
-            message_id: id(data, "messageId")?,
-            conversation_id: conversation_id()?,
-            client_id,
-        }),
-        "send" => Ok(Command::Send(send(data, conversation_id()?, client_id)?)),
-        _ => Err("event: ping, send, read or typing".to_owned()),
-    }
-}
-
-fn send(data: &Map<String, Value>, conversation_id: ConversationId, client_id: Option<String>) -> Result<Send, String> {
-    let content = text(data, "content")?
-        .map(str::trim)
-        .filter(|content| !content.is_empty());
-    let content = content.ok_or("content: is required and may not be blank")?;
-    if content.chars().count() > MAX_CONTENT || content.contains('\0') {
-        return Err("content: at most 10,000 characters, none of them NUL".to_owned());
-    }
-    let kind = match text(data, "messageType")? {
-        None => MessageKind::Text,
-        Some(name) => MessageKind::from_name(name)
-            .filter(|kind| *kind != MessageKind::System)
-            .ok_or("messageType: text, image, video or file")?,
+    let (conversation_id, wish) = match event {
+        "ping" => {
+            let timestamp = raw.get("timestamp").cloned().unwrap_or_default();
+            return Ok(Command::Ping { timestamp });
+        }
+        "typing" => (conversation_id()?, Wish::Typing),
+        "read" => (conversation_id()?, Wish::Read(id(data, "messageId")?)),
+        "send" => (conversation_id()?, Wish::Send(send(data)?)),
+        _ => return Err("event: ping, send, read or typing".to_owned()),
     };
-    let media_url = text(data, "mediaUrl")?;
-    if media_url.is_some_and(|text| !is_media_url(text)) {
-        return Err("mediaUrl: an http or https URL of at most 1,000 characters".to_owned());
-    }
-    let reply_to = text(data, "replyTo")?;
-    if reply_to.is_some_and(|text| text.is_empty() || text.len() > 255 || text.chars().any(char::is_control)) {
-        return Err("replyTo: between 1 and 255 bytes, no control characters".to_owned());
-    }
-    Ok(Send {
+    Ok(Command::Act(Act {
         conversation_id,
-        content: content.to_owned(),
-        client_id: client_id.ok_or("clientId: is required")?,
-        kind,
-        media_url: media_url.map(str::to_owned),
-        reply_to: reply_to.map(str::to_owned),
-    })
+        client_id,
+        wish,
+    }))
 }
 
-/// The same rule as for `POST /api/messages/:id/send`.
-fn is_media_url(text: &str) -> bool {
-    let is_web = |url: url::Url| matches!(url.scheme(), "http" | "https") && url.has_host();
-    let is_clean = !text
-        .chars()
-        .any(|character| character.is_control() || character.is_whitespace());
-    text.chars().count() <= 1_000 && is_clean && url::Url::parse(text).is_ok_and(is_web)
+/// The rules are those of `POST /api/messages/:id/send`; here the client has to give its message an id.
+fn send(data: &Value) -> Result<SendRequest, String> {
+    let request = SendRequest::from_json(data).map_err(|errors| {
+        let sentences = |value: &Value| match value {
+            Value::Array(all) => all.iter().filter_map(Value::as_str).collect::<Vec<_>>().join(" "),
+            other => other.to_string(),
+        };
+        let fields = errors
+            .0
+            .iter()
+            .map(|(name, value)| format!("{name}: {}", sentences(value)));
+        fields.collect::<Vec<_>>().join("; ")
+    })?;
+    match request.client_id {
+        Some(_) => Ok(request),
+        None => Err("clientId: is required".to_owned()),
+    }
 }
 
-/// Carries a command out and answers with the frame's content.
-pub(super) async fn run(state: &AppState, user_id: UserId, command: Command) -> Value {
-    let (name, client_id) = match &command {
-        Command::Ping { .. } => ("ping", None),
-        Command::Send(send) => ("send", Some(send.client_id.clone())),
-        Command::Read { client_id, .. } => ("read", client_id.clone()),
-        Command::Typing { client_id, .. } => ("typing", client_id.clone()),
+/// Whether the signed-in session lives.
+///
+/// # Errors
+/// When the database has to be asked and is away.
+pub(super) async fn session_is_live(state: &AppState, session_id: SessionId) -> Result<bool, StoreError> {
+    let ask = || state.store.session_is_live(session_id);
+    state.sessions.is_live(session_id, ask).await
+}
+
+/// Carries a command out and answers with the frame's content; none when the session has ended.
+pub(super) async fn run(state: &AppState, claims: &Claims, act: Act) -> Option<Value> {
+    let name = match &act.wish {
+        Wish::Send(_) => "send",
+        Wish::Read(_) => "read",
+        Wish::Typing => "typing",
     };
-    let decision = state
-        .limiter
-        .check(LimitClass::Standard, &format!("user:{user_id}"))
-        .await;
-    let result = if decision.allowed {
-        carry_out(state, user_id, command).await
-    } else {
-        Err(too_many())
+    let client_id = act.client_id.clone();
+    let result = match session_is_live(state, claims.sid).await {
+        Ok(false) => return None,
+        Ok(true) => carry_out(state, claims, act).await,
+        Err(error) => Err(error.into()),
     };
-    match result {
+    Some(match result {
         Ok(mut data) => {
             data["command"] = json!(name);
             data["clientId"] = json!(client_id);
@@ -225,25 +194,19 @@ pub(super) async fn run(state: &AppState, user_id: UserId, command: Command) -> 
             ..failure
         }
         .to_frame(),
-    }
+    })
 }
 
-async fn carry_out(state: &AppState, user_id: UserId, command: Command) -> Result<Value, CommandFailure> {
-    match command {
-        Command::Ping { .. } => Ok(json!({})),
-        Command::Send(send) => {
-            let reply_to = match &send.reply_to {
-                Some(text) => resolve_reply(state, user_id, send.conversation_id, text)
-                    .await
-                    .map_err(|error| failure("UNAVAILABLE", error.to_string(), true))?
-                    .map(Some)
-                    .map_err(|problem| failure("VALIDATION_ERROR", format!("replyTo: {problem}"), false))?,
-                None => None,
-            };
-            let answer = state
-                .tree
-                .send(user_id, new_message(state, send, reply_to), None)
-                .await?;
+async fn carry_out(state: &AppState, claims: &Claims, act: Act) -> Result<Value, CommandFailure> {
+    let (user_id, conversation_id) = (claims.sub, act.conversation_id);
+    let key = format!("user:{user_id}");
+    if !state.limiter.check(LimitClass::Standard, &key).await.allowed {
+        return Err(too_many());
+    }
+    match act.wish {
+        Wish::Send(request) => {
+            let new = new_message(state, claims, conversation_id, request).await?;
+            let answer = state.tree.send(user_id, new, None).await?;
             fail::fail_point!("socket.committed");
             Ok(json!({
                 "messageId": answer.message.id,
@@ -252,23 +215,15 @@ async fn carry_out(state: &AppState, user_id: UserId, command: Command) -> Resul
                 "repeated": answer.is_repeat,
             }))
         }
-        Command::Read {
-            conversation_id,
-            message_id: Some(message_id),
-            ..
-        } => {
+        Wish::Read(Some(message_id)) => {
             state.tree.read_message(user_id, conversation_id, message_id).await?;
             Ok(json!({ "conversationId": conversation_id, "messageId": message_id }))
         }
-        Command::Read {
-            conversation_id,
-            message_id: None,
-            ..
-        } => {
+        Wish::Read(None) => {
             state.tree.read_conversation(user_id, conversation_id).await?;
             Ok(json!({ "conversationId": conversation_id }))
         }
-        Command::Typing { conversation_id, .. } => {
+        Wish::Typing => {
             state.tree.typing(user_id, conversation_id).await?;
             Ok(json!({ "conversationId": conversation_id }))
         }
@@ -276,33 +231,36 @@ async fn carry_out(state: &AppState, user_id: UserId, command: Command) -> Resul
 }
 
 /// The client's own id is the idempotency key: a client that lost its socket before the `ack` just sends again.
-fn new_message(state: &AppState, send: Send, reply_to: Option<ExternalId>) -> NewMessage {
-    let mut fingerprint = Sha256::new();
-    for part in [
-        &send.conversation_id.to_string(),
-        &send.content,
-        send.kind.as_str(),
-        send.media_url.as_deref().unwrap_or(""),
-        send.reply_to.as_deref().unwrap_or(""),
-    ] {
-        fingerprint.update((part.len() as u64).to_be_bytes());
-        fingerprint.update(part.as_bytes());
-    }
+async fn new_message(
+    state: &AppState,
+    claims: &Claims,
+    conversation_id: ConversationId,
+    request: SendRequest,
+) -> Result<NewMessage, CommandFailure> {
+    let fingerprint = state.store.fingerprint(request.canonical(conversation_id).as_bytes());
+    let reply_to = match &request.reply_to {
+        Some(text) => Some(
+            resolve_reply(state, claims.sub, conversation_id, text)
+                .await?
+                .map_err(|problem| failure("VALIDATION_ERROR", format!("replyTo: {problem}"), false))?,
+        ),
+        None => None,
+    };
     let now = state.clock.now();
-    NewMessage {
+    Ok(NewMessage {
         id: MessageId::generate(now),
         outbox_id: OutboxId::generate(now),
-        conversation_id: send.conversation_id,
-        text: send.content,
-        kind: send.kind,
-        media_url: send.media_url,
+        conversation_id,
+        text: request.content,
+        kind: request.kind,
+        media_url: request.media_url,
         reply_to,
-        idempotency: Some(Idempotency {
-            key: format!("socket:{}", send.client_id),
-            fingerprint: fingerprint.finalize().into(),
+        idempotency: request.client_id.as_ref().map(|id| Idempotency {
+            key: format!("socket:{id}"),
+            fingerprint,
         }),
-        client_id: Some(send.client_id),
-    }
+        client_id: request.client_id,
+    })
 }
 
 fn failure(code: &'static str, message: String, retryable: bool) -> CommandFailure {
@@ -321,6 +279,12 @@ fn too_many() -> CommandFailure {
         "Rate limit exceeded. Please try again later.".to_owned(),
         true,
     )
+}
+
+impl From<StoreError> for CommandFailure {
+    fn from(error: StoreError) -> Self {
+        failure("UNAVAILABLE", error.to_string(), true)
+    }
 }
 
 impl From<CommandError> for CommandFailure {
@@ -352,8 +316,13 @@ mod tests {
             r#"{{"conversationId":"{CONVERSATION}","content":" hi ","clientId":"c1"}}"#
         ))
         .unwrap();
-        let Command::Send(good) = good else { panic!("a send") };
-        assert_eq!((good.content.as_str(), good.client_id.as_str()), ("hi", "c1"));
+        let Command::Act(Act {
+            wish: Wish::Send(good), ..
+        }) = good
+        else {
+            panic!("a send")
+        };
+        assert_eq!((good.content.as_str(), good.client_id.as_deref()), ("hi", Some("c1")));
         let refused = [
             (r#"{"content":"x","clientId":"c"}"#.to_owned(), "conversationId"),
             (
@@ -381,20 +350,26 @@ mod tests {
             let failure = send(&data).unwrap_err();
             assert!(failure.message.starts_with(field), "{field}: {}", failure.message);
         }
-        for field in [
-            "conversationId",
-            "messageId",
-            "clientId",
-            "content",
-            "messageType",
-            "mediaUrl",
-            "replyTo",
+        let long = "x".repeat(201);
+        for (event, field, wrong) in [
+            ("send", "conversationId", json!(5)),
+            ("read", "messageId", json!(5)),
+            ("send", "clientId", json!(5)),
+            ("typing", "clientId", json!("")),
+            ("read", "clientId", json!(long)),
+            ("send", "content", json!(5)),
+            ("send", "messageType", json!(5)),
+            ("send", "mediaUrl", json!(5)),
+            ("send", "replyTo", json!("\u{0}")),
         ] {
-            let event = if field == "messageId" { "read" } else { "send" };
             let mut data = json!({ "conversationId": CONVERSATION, "content": "x", "clientId": "c" });
-            data[field] = json!(5);
+            data[field] = wrong;
             let failure = parse(&json!({ "event": event, "data": data }).to_string()).unwrap_err();
-            assert_eq!(failure.message, format!("{field}: must be a text"));
+            assert!(
+                failure.message.starts_with(&format!("{field}: ")),
+                "{}",
+                failure.message
+            );
         }
         assert_eq!(
             parse(r#"{"event":"read","data":[]}"#).unwrap_err().message,

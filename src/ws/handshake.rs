@@ -8,6 +8,7 @@ use actix_web::{HttpRequest, HttpResponse, web};
 use hub_actors::domain::StreamPosition;
 use serde::Deserialize;
 
+use super::commands::session_is_live;
 use super::socket::Socket;
 use super::transport;
 use super::wire::Wire;
@@ -38,11 +39,7 @@ async fn open(
 ) -> Result<HttpResponse, ApiError> {
     check_origin(&request, &state)?;
     let claims = claims(&request, parameters.token.as_deref(), &state)?;
-    let is_live = state
-        .sessions
-        .is_live(claims.sid, || state.store.session_is_live(claims.sid))
-        .await?;
-    if !is_live {
+    if !session_is_live(&state, claims.sid).await? {
         return Err(refused("SESSION_ENDED", "The session has ended. Please sign in again."));
     }
     let since = parameters

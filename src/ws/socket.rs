@@ -1,10 +1,13 @@
 //! The socket actor: it listens to its user's session, answers commands, and notices when its client is gone.
 
+use std::collections::hash_map::Entry;
+use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use actix::{Actor, ActorContext, ActorFutureExt, AsyncContext, StreamHandler, WrapFuture};
 use actix_web::web;
+use hub_actors::ConversationId;
 use hub_actors::clock::instant;
 use hub_actors::domain::StreamPosition;
 use hub_actors::ports::{Frames, SocketOutlet};
@@ -13,14 +16,14 @@ use rand::RngExt;
 use serde_json::json;
 
 use super::codes::CloseCode;
-use super::commands;
+use super::commands::{self, Act};
 use super::transport::{Context, Message, ProtocolError};
 use super::wire::Wire;
 use crate::http::AppState;
 use crate::vault::tokens::Claims;
 use crate::views::frames::text_frame;
 
-/// Commands of one socket that may wait for their answer.
+/// Commands of one socket that may wait for their turn or their answer.
 const MAX_IN_FLIGHT: usize = 64;
 /// How often a socket makes sure that its session still lives; a sign-out on this hub is told at once.
 const SESSION_CHECK: Duration = Duration::from_secs(600);
@@ -37,6 +40,8 @@ pub(super) struct Socket {
     wire: Arc<Wire>,
     number: Option<SocketNumber>,
     in_flight: usize,
+    /// What waits for an earlier command of its conversation, so that each conversation's are carried out in their order.
+    waiting: HashMap<ConversationId, VecDeque<Act>>,
     heard_at: Instant,
 }
 
@@ -55,6 +60,7 @@ impl Socket {
             wire,
             number: None,
             in_flight: 0,
+            waiting: HashMap::new(),
             heard_at: instant(),
         }
     }
@@ -104,10 +110,7 @@ impl Socket {
     /// together do not ask together.
     fn check_session(&mut self, context: &mut Context<Self>) {
         let (state, session_id) = (self.state.clone(), self.claims.sid);
-        let work = async move {
-            let ask = || state.store.session_is_live(session_id);
-            state.sessions.is_live(session_id, ask).await
-        };
+        let work = async move { commands::session_is_live(&state, session_id).await };
         context.spawn(work.into_actor(self).map(|is_live, socket, context| {
             match is_live {
                 Ok(true) => {}
@@ -120,13 +123,13 @@ impl Socket {
     }
 
     fn command(&mut self, text: &str, context: &mut Context<Self>) {
-        let command = match commands::parse(text) {
+        let act = match commands::parse(text) {
             Ok(commands::Command::Ping { timestamp }) => {
                 let pong = json!({ "event": "pong", "timestamp": timestamp });
                 self.wire.push(text_frame(&pong));
                 return;
             }
-            Ok(command) => command,
+            Ok(commands::Command::Act(act)) => act,
             Err(error) => {
                 self.wire.push(text_frame(&error.to_frame()));
                 return;
@@ -137,12 +140,36 @@ impl Socket {
         }
         fail::fail_point!("socket.parsed");
         self.in_flight += 1;
-        let (state, user_id) = (self.state.clone(), self.claims.sub);
-        let work = async move { commands::run(&state, user_id, command).await };
-        context.spawn(work.into_actor(self).map(|answer, socket, _context| {
+        self.wire.use_now();
+        match self.waiting.entry(act.conversation_id) {
+            Entry::Occupied(mut queue) => queue.get_mut().push_back(act),
+            Entry::Vacant(place) => {
+                place.insert(VecDeque::new());
+                self.carry_out(act, context);
+            }
+        }
+    }
+
+    /// Carries a command out, and then the next one of its conversation.
+    fn carry_out(&mut self, act: Act, context: &mut Context<Self>) {
+        let conversation_id = act.conversation_id;
+        let (state, claims) = (self.state.clone(), self.claims.clone());
+        let work = async move { commands::run(&state, &claims, act).await };
+        context.spawn(work.into_actor(self).map(move |answer, socket, context| {
             socket.in_flight -= 1;
             fail::fail_point!("socket.before_answer");
-            socket.wire.push(text_frame(&answer));
+            match answer {
+                Some(answer) => drop(socket.wire.push(text_frame(&answer))),
+                None => socket.close(CloseCode::SessionEnded, context),
+            }
+            if !socket.wire.is_open() {
+                return socket.waiting.clear();
+            }
+            let queue = socket.waiting.get_mut(&conversation_id);
+            match queue.and_then(VecDeque::pop_front) {
+                Some(next) => socket.carry_out(next, context),
+                None => drop(socket.waiting.remove(&conversation_id)),
+            }
         }));
     }
 }
@@ -172,6 +199,8 @@ impl StreamHandler<Result<Message, ProtocolError>> for Socket {
     fn handle(&mut self, message: Result<Message, ProtocolError>, context: &mut Self::Context) {
         self.heard_at = instant();
         match message {
+            // A client that is being sent away may not read that; it is not obeyed any more.
+            Ok(Message::Text(_)) if !self.wire.is_open() => {}
             Ok(Message::Text(text)) => self.command(&text, context),
             Ok(Message::Ping(payload)) => context.pong(&payload),
             Ok(Message::Pong(_) | Message::Nop) => {}
@@ -217,6 +246,10 @@ impl SocketOutlet for Outlet {
 
     fn waiting_bytes(&self) -> usize {
         self.wire.waiting_bytes()
+    }
+
+    fn used_at(&self) -> Instant {
+        self.wire.used_at()
     }
 
     fn close(&self, reason: CloseReason) {

@@ -4,9 +4,11 @@ use std::collections::VecDeque;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::task::{Context, Poll};
+use std::time::Instant;
 
 use bytes::{BufMut, Bytes, BytesMut};
 use futures_util::task::AtomicWaker;
+use hub_actors::clock::instant;
 
 use super::codes::CloseCode;
 
@@ -22,6 +24,7 @@ pub(super) struct Wire {
     waiting: AtomicUsize,
     waker: AtomicWaker,
     limit: usize,
+    used_at: Mutex<Instant>,
 }
 
 #[derive(Default)]
@@ -49,6 +52,7 @@ impl Wire {
             waiting: AtomicUsize::new(0),
             waker: AtomicWaker::new(),
             limit,
+            used_at: Mutex::new(instant()),
         }
     }
 
@@ -95,6 +99,21 @@ impl Wire {
         queue.frames.push_back(frame);
         queue.state = State::Closing;
         self.waker.wake();
+    }
+
+    /// False once it is closing: nothing more is taken.
+    pub(super) fn is_open(&self) -> bool {
+        self.lock().state == State::Open
+    }
+
+    /// Its client has asked for something.
+    pub(super) fn use_now(&self) {
+        *self.used_at.lock().unwrap_or_else(PoisonError::into_inner) = instant();
+    }
+
+    /// When its client last asked for something, or opened it.
+    pub(super) fn used_at(&self) -> Instant {
+        *self.used_at.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The connection is gone.

@@ -21,7 +21,7 @@ use crate::tree::Hub;
 const CHUNK: usize = 100;
 /// Chats worked on at once.
 const CHATS: usize = 16;
-/// How often one event may crash the actor that works on it.
+/// How often one event may crash the actor that works on it, the first time among others. Two such events in a minute do
 const POISON_TRIES: usize = 3;
 const BACKOFF: Backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(10));
 
@@ -119,7 +119,8 @@ impl Feed {
             } else {
                 Vec::new()
             };
-            match self.commit(chat, part.to_vec(), remember.clone()).await {
+            // One crash is enough to look at each event for itself.
+            match self.commit(chat, part.to_vec(), remember.clone(), 1).await {
                 Ok(_) => {}
                 Err(Trouble::End(end)) => return Err(end),
                 Err(Trouble::Poison(_)) => {
@@ -134,7 +135,10 @@ impl Feed {
     /// One event that cannot be applied must not take the others of its batch with it.
     async fn one_by_one(&self, chat: &ExternalId, events: &[InboundEvent]) -> Result<(), FeedError> {
         for event in events {
-            match self.commit(chat, vec![event.clone()], Vec::new()).await {
+            match self
+                .commit(chat, vec![event.clone()], Vec::new(), POISON_TRIES - 1)
+                .await
+            {
                 Ok(_) => {}
                 Err(Trouble::End(end)) => return Err(end),
                 Err(Trouble::Poison(reason)) => self.quarantine(event, reason).await,
@@ -167,6 +171,7 @@ impl Feed {
         chat: &ExternalId,
         events: Vec<InboundEvent>,
         remember: Remember,
+        tries: usize,
     ) -> Result<Appended, Trouble> {
         let link = self.step(remember);
         let mut crashes = 0;
@@ -176,7 +181,7 @@ impl Feed {
                 .insist(|| self.ask(chat, events.clone(), link.clone(), blame.clone()))
                 .await;
             match asked {
-                Err(Trouble::Poison(_)) if blame.is_here() && crashes + 1 < POISON_TRIES => crashes += 1,
+                Err(Trouble::Poison(_)) if blame.is_here() && crashes + 1 < tries => crashes += 1,
                 result => return result,
             }
         }

@@ -12,11 +12,12 @@ use super::Connection;
 use super::feed::Feed;
 use crate::clock;
 use crate::domain::{Account, AccountState};
-use crate::ports::{FeedError, Lease, Link, LinkEnd, LinkStart, LinkState, OpenLink};
+use crate::ports::{AppendError, FeedError, Lease, Link, LinkEnd, LinkStart, LinkState, OpenLink, StoreError};
 use crate::supervise::Backoff;
 use crate::tree::Hub;
 
 const BACKOFF: Backoff = Backoff::new(Duration::from_secs(1), Duration::from_secs(300));
+const TELL_BACKOFF: Backoff = Backoff::new(Duration::from_millis(500), Duration::from_secs(10));
 /// A link that was open for so long had worked: the next try comes soon.
 const STEADY: Duration = Duration::from_secs(60);
 /// Longer than any adapter's own limit.
@@ -181,10 +182,13 @@ impl Connection {
         let until = pause.map(|pause| self.hub.clock.now() + pause);
         let told = tell(Arc::clone(&self.hub), self.account_id, state, Some(reason), until);
         let work = async move {
-            told.await;
             match pause {
-                Some(pause) => tokio::time::sleep(pause).await,
-                None => std::future::pending().await,
+                // Told before the next try, which has news of its own.
+                Some(pause) => drop(futures_util::join!(told, tokio::time::sleep(pause))),
+                None => {
+                    told.await;
+                    std::future::pending::<()>().await;
+                }
             }
         };
         let handle = context.spawn(work.into_actor(self).map(|(), connection, context| {
@@ -241,7 +245,7 @@ async fn tell_states(hub: Arc<Hub>, account: Arc<Account>, mut states: watch::Re
     }
 }
 
-/// Stores the state, however long the database is away.
+/// Stores the state, however long the database is away: without it no link opens either.
 async fn tell(
     hub: Arc<Hub>,
     id: crate::ids::AccountId,
@@ -256,19 +260,20 @@ async fn tell(
             Ok(Some(account)) if account.is_active => hub
                 .set_account_state_until(account.user_id, id, state, reason.clone(), until)
                 .await
-                .map(drop)
-                .map_err(|error| error.to_string()),
+                .map(drop),
             Ok(_) => return,
-            Err(error) => Err(error.to_string()),
+            Err(error) => Err(error.into()),
         };
         match told {
             Ok(()) => return,
-            Err(error) if tries > 8 => {
-                tracing::warn!(account_id = %id, %error, "the state of an account could not be stored");
+            Err(
+                error @ (AppendError::Refused(_) | AppendError::Poison(_) | AppendError::Store(StoreError::Failed(_))),
+            ) => {
+                tracing::warn!(account_id = %id, %error, "the state of an account cannot be stored");
                 return;
             }
-            Err(_) => tokio::time::sleep(BACKOFF.delay(tries)).await,
+            Err(AppendError::Busy | AppendError::Store(_)) => tokio::time::sleep(TELL_BACKOFF.delay(tries)).await,
         }
-        tries += 1;
+        tries = tries.saturating_add(1);
     }
 }

@@ -10,6 +10,8 @@ mod feed;
 mod live;
 mod take;
 
+use std::cell::Cell;
+use std::rc::Rc;
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
@@ -84,8 +86,9 @@ pub struct Connection {
     account_id: AccountId,
     account: Result<Arc<Account>, StoreError>,
     is_known: bool,
-    /// The platform refused the credentials at the last try.
-    is_refused: bool,
+    /// The platform refused the credentials at the last try. Shared with the tries under way: their answers come in any
+    /// order, and the last one counts.
+    is_refused: Rc<Cell<bool>>,
     live: Live,
     in_flight: usize,
     last_activity: Instant,
@@ -109,7 +112,7 @@ impl ChildSpec for ConnectionSpec {
             account_id: *account_id,
             account: Err(StoreError::Unavailable("not loaded yet".to_owned())),
             is_known: true,
-            is_refused: false,
+            is_refused: Rc::default(),
             live: Live::default(),
             in_flight: 0,
             last_activity: clock::instant(),
@@ -119,6 +122,10 @@ impl ChildSpec for ConnectionSpec {
 
     fn gave_up(&self, account_id: &AccountId, error: &str) {
         Hub::upgrade(&self.hub).account_failed(*account_id, error);
+    }
+
+    fn came_back(&self, account_id: &AccountId) {
+        Hub::upgrade(&self.hub).account_came_back(*account_id, AccountState::Connecting);
     }
 }
 
@@ -195,7 +202,7 @@ impl Connection {
             .into_actor(self)
             .map(|loaded, connection, context| match loaded {
                 Ok(Some(account)) => {
-                    connection.is_refused = account.state == AccountState::NeedsLogin;
+                    connection.is_refused.set(account.state == AccountState::NeedsLogin);
                     connection.account = Ok(Arc::new(account));
                     connection.open_link(context);
                 }
@@ -286,36 +293,29 @@ impl Connection {
         }
         self.in_flight += 1;
         let hub = Arc::clone(&self.hub);
-        let was_refused = self.is_refused;
+        let is_refused = Rc::clone(&self.is_refused);
         let work = async move {
             let result = adapter.send(&account, &outbound).await;
             fail::fail_point!("connection.sent");
-            let is_refused = matches!(&result, Err(error) if error.failure == SendFailure::Unauthorized);
-            let news = match (&result, was_refused) {
-                (Err(_), _) if is_refused => {
-                    Some((AccountState::NeedsLogin, Some(SendFailure::Unauthorized.sentence())))
+            let news = match &result {
+                Err(error) if error.failure == SendFailure::Unauthorized => {
+                    is_refused.set(true);
+                    Some((AccountState::NeedsLogin, Some(error.failure.sentence().to_owned())))
                 }
-                (Ok(_), true) => Some((AccountState::Live, None)),
+                Ok(_) if is_refused.replace(false) => Some((AccountState::Live, None)),
                 _ => None,
             };
-            if let Some((state, reason)) = news {
-                let told = hub
-                    .set_account_state(account.user_id, account.id, state, reason.map(str::to_owned))
-                    .await;
-                if let Err(error) = told {
-                    tracing::warn!(account_id = %account.id, %error, "an account's new state could not be stored");
-                }
+            if let Some((state, reason)) = news
+                && let Err(error) = hub.set_account_state(account.user_id, account.id, state, reason).await
+            {
+                tracing::warn!(account_id = %account.id, %error, "an account's new state could not be stored");
+                // So that the next success says it.
+                is_refused.set(true);
             }
-            let still_refused = if result.is_ok() {
-                false
-            } else {
-                was_refused || is_refused
-            };
-            (result, still_refused)
+            result
         };
-        context.spawn(work.into_actor(self).map(|(result, is_refused), connection, _context| {
+        context.spawn(work.into_actor(self).map(|result, connection, _context| {
             connection.in_flight -= 1;
-            connection.is_refused = is_refused;
             let _ = reply.send(result);
         }));
     }

@@ -60,8 +60,7 @@ pub(super) async fn hand_over(
     blame: Blame,
 ) -> Result<Answer, DeliverError> {
     let conversation = hub.conversations.get(&key).await?;
-    let (reply, receiver) = oneshot::channel();
-    conversation.tell(conversation::Command::Inbound {
+    let receiver = conversation.ask(|reply| conversation::Command::Inbound {
         user_id: account.user_id,
         events,
         link,

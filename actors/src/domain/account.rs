@@ -25,7 +25,7 @@ pub enum AccountState {
     NeedsLogin,
     /// The person ended the session on the platform's own device list: as `NeedsLogin`.
     Revoked,
-    /// The link crashed too often and is stopped until the person tries again.
+    /// An actor of the account crashed too often and is stopped: for five minutes, or until the person tries again.
     Failed,
     /// The person disconnected the account.
     Disabled,

@@ -16,7 +16,7 @@ pub use reader::{Reader, ReaderSpec, read_stream};
 
 use crate::domain::{Append, Appended, Event};
 use crate::ids::UserId;
-use crate::mailbox::{CallError, Letter, Receiver, answer};
+use crate::mailbox::{CallError, Letter, Mailbox, Receiver, answer};
 use crate::ports::{AppendError, StoreError};
 use crate::supervise::{ChildGuard, ChildSpec};
 use crate::tree::Hub;
@@ -27,32 +27,43 @@ const PATIENCE: Duration = Duration::from_secs(15);
 /// Tries when the journal restarts under the caller.
 const TRIES: usize = 3;
 
-/// Commits a change: the answer comes after the commit. When the journal restarts meanwhile, it is asked again.
+/// Commits a change: the answer comes after the commit. The journal is told before this returns, so that appends keep the
+/// order in which they are made; when it restarts meanwhile, it is asked again.
 ///
 /// # Errors
 /// [`AppendError`]; after any of them the append may be repeated as it is.
-pub async fn append(hub: &Hub, append: Append) -> Result<Appended, AppendError> {
+pub fn append(hub: &Hub, append: Append) -> impl Future<Output = Result<Appended, AppendError>> + Send + use<> {
     let shard = shard_of(append.user_id, hub.settings.journal_shards);
-    for _ in 0..TRIES {
-        let journal = hub.journals.get(&shard).await.map_err(|_| AppendError::Busy)?;
-        let (reply, receiver) = oneshot::channel();
-        match journal.tell(Command::Append {
-            append: append.clone(),
-            reply,
-        }) {
-            Ok(()) => {}
-            Err(CallError::Gone) => continue,
-            Err(_) => return Err(AppendError::Busy),
-        }
-        match answer(receiver, PATIENCE).await {
-            Ok(result) => return result,
-            Err(CallError::TimedOut) => {
-                return Err(AppendError::Store(StoreError::Unknown("no answer in time".to_owned())));
+    let journals = hub.journals.clone();
+    let mut told = journals.find(&shard).map(|journal| tell(&journal, &append));
+    async move {
+        for _ in 0..TRIES {
+            let receiver = match told.take() {
+                Some(receiver) => receiver,
+                None => tell(&journals.get(&shard).await.map_err(|_| AppendError::Busy)?, &append),
+            };
+            let answered = match receiver {
+                Ok(receiver) => answer(receiver, PATIENCE).await,
+                Err(error) => Err(error),
+            };
+            match answered {
+                Ok(result) => return result,
+                Err(CallError::Gone) => {}
+                Err(CallError::TimedOut) => {
+                    return Err(AppendError::Store(StoreError::Unknown("no answer in time".to_owned())));
+                }
+                Err(CallError::Full | CallError::GaveUp) => return Err(AppendError::Busy),
             }
-            Err(_) => {}
         }
+        Err(AppendError::Busy)
     }
-    Err(AppendError::Busy)
+}
+
+type Answer = oneshot::Receiver<Result<Appended, AppendError>>;
+
+fn tell(journal: &Mailbox<Journal>, append: &Append) -> Result<Answer, CallError> {
+    let append = append.clone();
+    journal.ask(|reply| Command::Append { append, reply })
 }
 
 /// All appends of a user go through one shard, so that they keep their order.

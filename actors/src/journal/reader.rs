@@ -7,7 +7,7 @@ use std::time::Duration;
 use actix::{Actor, ActorContext, ActorFutureExt, AsyncContext, Context, Handler, WrapFuture};
 use tokio::sync::oneshot;
 
-use crate::mailbox::{CallError, Letter, Receiver, answer};
+use crate::mailbox::{CallError, Letter, Receiver};
 use crate::ports::{StoreError, StreamPage, StreamRead};
 use crate::supervise::{ChildGuard, ChildSpec};
 use crate::tree::Hub;
@@ -28,16 +28,9 @@ const MAX_EVENTS: usize = 16_384;
 pub async fn read_stream(hub: &Hub, read: StreamRead) -> Result<StreamPage, StoreError> {
     let busy = |error: CallError| StoreError::Unavailable(error.to_string());
     for _ in 0..TRIES {
-        let reader = hub.readers.get(&0).await.map_err(busy)?;
-        let (reply, receiver) = oneshot::channel();
-        let answered = match reader.tell(Command::Read {
-            read: read.clone(),
-            reply,
-        }) {
-            Ok(()) => answer(receiver, PATIENCE).await,
-            Err(error) => Err(error),
-        };
-        match answered {
+        let read = read.clone();
+        let question = |reply| Command::Read { read, reply };
+        match hub.readers.ask(&0, PATIENCE, question).await {
             Err(CallError::Gone) => {}
             answered => return answered.map_err(busy)?,
         }

@@ -1,6 +1,7 @@
 //! Delivery to sockets and to other hubs.
 
 use std::collections::BTreeMap;
+use std::time::Instant;
 
 use bytes::Bytes;
 
@@ -41,6 +42,9 @@ pub trait SocketOutlet: Send + 'static {
 
     /// Bytes handed over and not yet taken by the socket.
     fn waiting_bytes(&self) -> usize;
+
+    /// When its client last asked for something, or opened it.
+    fn used_at(&self) -> Instant;
 
     /// Ends the socket.
     fn close(&self, reason: crate::session::CloseReason);

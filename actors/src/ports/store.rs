@@ -124,6 +124,13 @@ pub trait Store: Send + Sync + 'static {
     /// The conversation's owner and names.
     async fn conversation_head(&self, id: ConversationId) -> Result<Option<ConversationHead>, StoreError>;
 
+    /// The id of the account's conversation with this chat, if there is one.
+    async fn conversation_id(
+        &self,
+        account_id: AccountId,
+        chat: &ExternalId,
+    ) -> Result<Option<ConversationId>, StoreError>;
+
     /// Outbox entries in state `queued` or `sending` with an id greater than `after`, ascending by id, at most `limit`.
     /// Read at start.
     async fn outbox(&self, after: Option<OutboxId>, limit: usize) -> Result<Vec<OutboxEntry>, StoreError>;

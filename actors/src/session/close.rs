@@ -11,7 +11,7 @@ pub enum CloseReason {
     Restart,
     /// What it missed has been deleted by retention, or cannot be read. Come back without a position.
     PositionGone,
-    /// The user opened more sockets than are allowed; the oldest idle one had to go. Do not come back by itself.
+    /// The user opened more sockets than are allowed; the one unused for longest had to go. Do not come back by itself.
     TooMany,
     /// Signed out, or the session has expired. Do not come back without signing in.
     SessionEnded,

@@ -68,12 +68,15 @@ impl Sockets {
         self.sockets.remove(&number);
     }
 
-    /// Ends the oldest sockets until there is room for one more.
+    /// Ends the sockets that were unused for longest until there is room for one more: of a person's many tabs the one in
+    /// use stays.
     pub(super) fn make_room(&mut self, limit: usize) {
-        while self.sockets.len() >= limit.max(1)
-            && let Some((_, oldest)) = self.sockets.pop_first()
-        {
-            oldest.outlet.close(CloseReason::TooMany);
+        while self.sockets.len() >= limit.max(1) {
+            let unused = self.sockets.iter().min_by_key(|(_, socket)| socket.outlet.used_at());
+            let Some(number) = unused.map(|(number, _)| *number) else {
+                return;
+            };
+            self.close(number, CloseReason::TooMany);
         }
     }
 

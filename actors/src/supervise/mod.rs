@@ -3,6 +3,7 @@
 //! What it may not know: what the children do.
 
 mod backoff;
+mod directory;
 mod guard;
 mod node;
 mod supervisor;

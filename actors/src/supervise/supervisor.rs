@@ -2,14 +2,15 @@
 
 use std::collections::HashMap;
 use std::fmt::Display;
-use std::hash::{BuildHasher, Hash, RandomState};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::hash::{Hash, RandomState};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use actix::{Actor, Addr, ArbiterHandle, AsyncContext, Context, Handler, Message};
 use tokio::sync::oneshot;
 
 use super::backoff::{Backoff, RestartWindow};
+use super::directory::{Directory, place};
 use super::guard::{ChildGuard, Exit};
 use super::node::{Node, NodeState};
 use crate::clock;
@@ -17,8 +18,6 @@ use crate::mailbox::{CallError, Mailbox, Receiver, answer, report};
 
 /// How long a caller waits for a child that is being restarted.
 const START_PATIENCE: Duration = Duration::from_secs(10);
-/// How long a child that crashed too often stays stopped unless somebody resets it.
-const GIVE_UP_PERIOD: Duration = Duration::from_secs(300);
 const RESTART: Backoff = Backoff::new(Duration::from_millis(20), Duration::from_secs(5));
 
 /// How children of one kind are made.
@@ -37,12 +36,20 @@ pub trait ChildSpec: Send + Sync + 'static {
     /// Children that are always there: they are started again also after a stop that nobody asked for.
     const PERMANENT: bool = false;
 
+    /// How long a child that crashed too often stays stopped unless somebody resets it.
+    const STOPPED_FOR: Duration = Duration::from_secs(300);
+
     /// Builds a child from its arguments, never from an earlier child's state. Runs on the child's own arbiter.
     fn build(&self, key: &Self::Key, guard: ChildGuard) -> Self::Child;
 
     /// Called when a child has crashed too often and stays stopped.
     fn gave_up(&self, key: &Self::Key, error: &str) {
         let _ = (key, error);
+    }
+
+    /// Called when a child that had crashed too often is started again.
+    fn came_back(&self, key: &Self::Key) {
+        let _ = key;
     }
 }
 
@@ -108,24 +115,28 @@ impl<S: ChildSpec> Children<S> {
         answer(receiver, START_PATIENCE).await?
     }
 
-    /// Forgets that the child crashed too often, so that it can be started again.
-    pub fn reset(&self, key: &S::Key) {
-        report(&self.supervisor, Reset { key: key.clone() });
+    /// Asks the child, started if need be, and waits for its answer, at most `patience` long from when it has the question.
+    ///
+    /// # Errors
+    /// As [`Children::get`]; [`CallError::Full`]; [`CallError::Gone`] also when it ended before it answered.
+    pub async fn ask<T>(
+        &self,
+        key: &S::Key,
+        patience: Duration,
+        question: impl FnOnce(oneshot::Sender<T>) -> <S::Child as Receiver>::Command,
+    ) -> Result<T, CallError> {
+        answer(self.get(key).await?.ask(question)?, patience).await
+    }
+
+    /// Forgets of the wanted children that they crashed too often, so that they can be started again.
+    pub fn reset(&self, is_wanted: impl Fn(&S::Key) -> bool + Send + 'static) {
+        let is_wanted = Box::new(is_wanted);
+        report(&self.supervisor, Reset::<S> { is_wanted });
     }
 
     /// The running children whose keys are wanted.
     pub fn matching(&self, is_wanted: impl Fn(&S::Key) -> bool) -> Vec<Mailbox<S::Child>> {
-        let mut found = Vec::new();
-        for shard in &self.directory.shards {
-            let shard = shard.read().unwrap_or_else(PoisonError::into_inner);
-            found.extend(
-                shard
-                    .iter()
-                    .filter(|(key, _)| is_wanted(key))
-                    .map(|(_, mailbox)| mailbox.clone()),
-            );
-        }
-        found
+        self.directory.matching(is_wanted)
     }
 
     /// All children, for the person who looks at the tree.
@@ -150,61 +161,6 @@ impl<S: ChildSpec> Children<S> {
         while self.directory.count() > 0 && clock::instant() < deadline {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
-    }
-}
-
-type Shard<S> = RwLock<HashMap<<S as ChildSpec>::Key, Mailbox<<S as ChildSpec>::Child>>>;
-
-/// A place among `count`, always the same for the same key.
-fn place(hasher: &RandomState, key: &impl Hash, count: usize) -> usize {
-    usize::try_from(hasher.hash_one(key) % (count.max(1) as u64)).unwrap_or(0)
-}
-
-/// Where running children are found without asking their parent.
-struct Directory<S: ChildSpec> {
-    hasher: RandomState,
-    shards: Vec<Shard<S>>,
-}
-
-impl<S: ChildSpec> Directory<S> {
-    fn new() -> Self {
-        Self {
-            hasher: RandomState::new(),
-            shards: (0..16).map(|_| RwLock::default()).collect(),
-        }
-    }
-
-    fn shard(&self, key: &S::Key) -> &Shard<S> {
-        &self.shards[place(&self.hasher, key, self.shards.len())]
-    }
-
-    fn get(&self, key: &S::Key) -> Option<Mailbox<S::Child>> {
-        self.shard(key)
-            .read()
-            .unwrap_or_else(PoisonError::into_inner)
-            .get(key)
-            .cloned()
-    }
-
-    fn insert(&self, key: S::Key, mailbox: Mailbox<S::Child>) {
-        self.shard(&key)
-            .write()
-            .unwrap_or_else(PoisonError::into_inner)
-            .insert(key, mailbox);
-    }
-
-    fn remove(&self, key: &S::Key) {
-        self.shard(key)
-            .write()
-            .unwrap_or_else(PoisonError::into_inner)
-            .remove(key);
-    }
-
-    fn count(&self) -> usize {
-        self.shards
-            .iter()
-            .map(|shard| shard.read().unwrap_or_else(PoisonError::into_inner).len())
-            .sum()
     }
 }
 
@@ -242,8 +198,10 @@ struct Ended<S: ChildSpec> {
     exit: Exit,
 }
 
+type Wanted<S> = Box<dyn Fn(&<S as ChildSpec>::Key) -> bool + Send>;
+
 struct Reset<S: ChildSpec> {
-    key: S::Key,
+    is_wanted: Wanted<S>,
 }
 
 struct List {
@@ -292,11 +250,17 @@ impl<S: ChildSpec> Supervisor<S> {
         });
         let arbiter = &self.arbiters[place(&self.placement, key, self.arbiters.len())];
         let (spec, build_key) = (Arc::clone(&self.spec), key.clone());
+        let (directory, depth) = (Arc::clone(&self.directory), Arc::default());
+        let shared = Arc::clone(&depth);
         let started = S::Child::start_in_arbiter(arbiter, move |context| {
-            context.set_mailbox_capacity(S::MAILBOX);
+            // The mailbox counts by itself.
+            context.set_mailbox_capacity(0);
+            // Found before it starts, so that it misses nothing that is said after what it reads then.
+            directory.insert(build_key.clone(), Mailbox::new(context.address(), shared, S::MAILBOX));
             spec.build(&build_key, guard)
         });
-        let mailbox = Mailbox::new(started);
+        let mailbox = Mailbox::new(started, depth, S::MAILBOX);
+        // And before anybody is told that it is there; its end is heard later.
         self.directory.insert(key.clone(), mailbox.clone());
         let child = self.children.entry(key.clone()).or_insert_with(|| Child {
             mailbox: None,
@@ -314,6 +278,15 @@ impl<S: ChildSpec> Supervisor<S> {
         child.mailbox = Some(mailbox.clone());
         for reply in child.waiting.drain(..) {
             let _ = reply.send(Ok(mailbox.clone()));
+        }
+    }
+
+    /// Starts a child that had crashed too often.
+    fn bring_back(&mut self, key: &S::Key, address: Addr<Self>) {
+        if let Some(child) = self.children.get_mut(key) {
+            child.window = RestartWindow::default();
+            self.spec.came_back(key);
+            self.launch(key, address);
         }
     }
 
@@ -368,13 +341,13 @@ impl<S: ChildSpec> Supervisor<S> {
 
     /// Nobody asks for a child that is always there, so its time to come back is waited for.
     fn try_again_later(key: S::Key, context: &mut Context<Self>) {
-        context.run_later(GIVE_UP_PERIOD, move |supervisor, context| {
-            let Some(child) = supervisor.children.get_mut(&key) else {
-                return;
-            };
-            if child.gave_up_at.is_some() && !supervisor.is_stopping {
-                child.window = RestartWindow::default();
-                supervisor.launch(&key, context.address());
+        context.run_later(S::STOPPED_FOR, move |supervisor, context| {
+            let is_stopped = supervisor
+                .children
+                .get(&key)
+                .is_some_and(|child| child.gave_up_at.is_some());
+            if is_stopped && !supervisor.is_stopping {
+                supervisor.bring_back(&key, context.address());
             }
         });
     }
@@ -416,11 +389,10 @@ impl<S: ChildSpec> Handler<Start<S>> for Supervisor<S> {
         };
         match (&child.mailbox, child.gave_up_at) {
             (Some(mailbox), _) if mailbox.is_open() => drop(reply.send(Ok(mailbox.clone()))),
-            (_, Some(since)) if since.elapsed() < GIVE_UP_PERIOD => drop(reply.send(Err(CallError::GaveUp))),
+            (_, Some(since)) if since.elapsed() < S::STOPPED_FOR => drop(reply.send(Err(CallError::GaveUp))),
             (_, Some(_)) => {
                 child.waiting.push(reply);
-                child.window = RestartWindow::default();
-                self.launch(&key, context.address());
+                self.bring_back(&key, context.address());
             }
             // Its end has not been reported yet, or its restart is due soon.
             (_, None) => {
@@ -453,10 +425,9 @@ impl<S: ChildSpec> Handler<Ended<S>> for Supervisor<S> {
 impl<S: ChildSpec> Handler<Reset<S>> for Supervisor<S> {
     type Result = ();
 
-    fn handle(&mut self, Reset { key }: Reset<S>, _context: &mut Self::Context) {
-        if self.children.get(&key).is_some_and(|child| child.gave_up_at.is_some()) {
-            self.children.remove(&key);
-        }
+    fn handle(&mut self, Reset { is_wanted }: Reset<S>, _context: &mut Self::Context) {
+        self.children
+            .retain(|key, child| child.gave_up_at.is_none() || !is_wanted(key));
     }
 }
 
@@ -479,12 +450,8 @@ impl<S: ChildSpec> Handler<StopAll> for Supervisor<S> {
 
     fn handle(&mut self, StopAll { reply }: StopAll, _context: &mut Self::Context) {
         self.is_stopping = true;
-        for child in self.children.values() {
-            if let Some(mailbox) = &child.mailbox
-                && mailbox.tell(S::Child::stop()) == Err(CallError::Full)
-            {
-                tracing::warn!(path = S::PATH, "an actor is too busy to be told to stop");
-            }
+        for mailbox in self.children.values().filter_map(|child| child.mailbox.as_ref()) {
+            mailbox.insist(S::Child::stop());
         }
         let _ = reply.send(());
     }

@@ -45,6 +45,9 @@ impl Tree {
         if !can {
             return Ok(Acted::Refused("The platform cannot do this.".to_owned()));
         }
+        if self.hub.outbox_is_full() {
+            return Err(CommandError::Busy);
+        }
         let (id, conversation_id) = (new.outbox_id, new.conversation_id);
         let fate = match patience {
             Some(_) => self.watch_entry(id).await,
@@ -64,8 +67,6 @@ impl Tree {
     /// Before the commit, so that an outcome that comes at once is not missed.
     async fn watch_entry(&self, id: crate::ids::OutboxId) -> Option<oneshot::Receiver<Result<(), String>>> {
         let outbox = self.hub.outboxes.get(&0).await.ok()?;
-        let (reply, receiver) = oneshot::channel();
-        outbox.tell(outbox::Command::WatchEntry { id, reply }).ok()?;
-        Some(receiver)
+        outbox.ask(|reply| outbox::Command::WatchEntry { id, reply }).ok()
     }
 }

@@ -33,7 +33,7 @@ pub enum Delivered {
     Quarantined,
 }
 
-/// Why a delivery was not taken. Nothing of it is promised to be stored; the platform should come again.
+/// Why a delivery was not taken. Some of it may be stored, nothing of it is promised to be; the platform should come again.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum DeliverError {
     #[error("there is no such account")]

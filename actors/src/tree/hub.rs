@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::hash::Hash;
-use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, PoisonError, RwLock, Weak};
 use std::time::Duration;
 
@@ -15,7 +15,7 @@ use super::TreeSettings;
 use crate::clock::Clock;
 use crate::connection::ConnectionSpec;
 use crate::conversation::{self, ConversationSpec};
-use crate::domain::{AccountState, Append, Appended, Change, Event, OutboxEntry};
+use crate::domain::{Account, AccountState, Append, Appended, Change, Event, OutboxEntry};
 use crate::ids::{AccountId, ConversationId, PlatformId, UserId};
 use crate::journal::{self, JournalSpec, ReaderSpec};
 use crate::leases::{LeasesSpec, new_owner};
@@ -161,23 +161,25 @@ impl Hub {
         }
     }
 
-    /// Hands a committed entry to the outbox. One that restarts reads it from storage.
+    /// Hands a committed entry to the outbox, whose bound was asked before the commit: one that were refused now would be
+    /// overtaken in its lane. An outbox that restarts reads it from storage.
     pub(crate) fn enqueue(&self, entry: &OutboxEntry) {
         if let Some(outbox) = self.outboxes.find(&0) {
-            let command = |entry: &OutboxEntry| outbox::Command::Enqueue {
-                entry: Box::new(entry.clone()),
-            };
-            if outbox.tell(command(entry)) == Err(CallError::Full) {
-                let entry = entry.clone();
-                outbox.insist(move || command(&entry));
-            }
+            let entry = Box::new(entry.clone());
+            outbox.insist(outbox::Command::Enqueue { entry });
         }
+    }
+
+    /// True when the outbox holds, or is about to take, as many entries as it may.
+    pub(super) fn outbox_is_full(&self) -> bool {
+        let waiting = self.outboxes.find(&0).map_or(0, |outbox| outbox.depth());
+        self.outbox_depth.load(Ordering::Relaxed) + waiting >= self.settings.outbox_capacity
     }
 
     /// Tells the outbox that an account's link is open again.
     pub(crate) fn connected(&self, account_id: AccountId) {
         if let Some(outbox) = self.outboxes.find(&0) {
-            outbox.insist(move || outbox::Command::Connected { account_id });
+            outbox.insist(outbox::Command::Connected { account_id });
         }
     }
 
@@ -206,7 +208,7 @@ impl Hub {
     pub(super) fn forget_conversations(&self, account_id: AccountId) {
         self.heads.retain(|_, head| head.account_id != account_id);
         for conversation in self.conversations.matching(|key| key.account_id == account_id) {
-            conversation.insist(|| conversation::Command::Stop);
+            conversation.insist(conversation::Command::Stop);
         }
     }
 
@@ -251,20 +253,43 @@ impl Hub {
     /// An actor of this account crashed too often: the person is told.
     pub(crate) fn account_failed(self: Arc<Self>, account_id: AccountId, error: &str) {
         tracing::error!(%account_id, %error, "an account is stopped because its actor crashed too often");
+        let reason = "It crashed several times in a row and was stopped. Try again in a few minutes.".to_owned();
         actix_rt::spawn(async move {
-            let reason = "It crashed several times in a row and was stopped. Try again in a few minutes.".to_owned();
-            let result = match self.store.account(account_id).await {
-                Ok(Some(account)) => self
-                    .set_account_state(account.user_id, account_id, AccountState::Failed, Some(reason))
-                    .await
-                    .map(drop),
-                Ok(None) => Ok(()),
-                Err(error) => Err(error.into()),
-            };
-            if let Err(error) = result {
+            let told = self.tell_account(account_id, |_| Some((AccountState::Failed, Some(reason))));
+            if let Err(error) = told.await {
                 tracing::error!(%account_id, %error, "the state of a stopped account could not be stored");
             }
         });
+    }
+
+    /// An actor of this account that had crashed too often was started again: `state` is that of an account whose link is
+    /// held open; any other account works as soon as its actors do.
+    pub(crate) fn account_came_back(self: Arc<Self>, account_id: AccountId, state: AccountState) {
+        actix_rt::spawn(async move {
+            let told = self.tell_account(account_id, |account| {
+                let adapter = self.adapters.get(&account.platform);
+                let is_held_open = adapter.is_some_and(|adapter| adapter.live().is_some());
+                let state = if is_held_open { state } else { AccountState::Live };
+                (account.state == AccountState::Failed).then_some((state, None))
+            });
+            if let Err(error) = told.await {
+                tracing::error!(%account_id, %error, "the state of an account that works again could not be stored");
+            }
+        });
+    }
+
+    async fn tell_account(
+        &self,
+        account_id: AccountId,
+        news: impl FnOnce(&Account) -> Option<(AccountState, Option<String>)>,
+    ) -> Result<(), AppendError> {
+        if let Some(account) = self.store.account(account_id).await?
+            && let Some((state, reason)) = news(&account)
+        {
+            self.set_account_state(account.user_id, account_id, state, reason)
+                .await?;
+        }
+        Ok(())
     }
 }
 

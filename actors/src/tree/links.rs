@@ -2,8 +2,6 @@
 
 use std::time::Duration;
 
-use tokio::sync::oneshot;
-
 use super::{CommandError, Tree};
 use crate::connection;
 use crate::domain::{AccountState, SendError, SendFailure};
@@ -37,16 +35,16 @@ impl Tree {
         limit: usize,
     ) -> Result<usize, CommandError> {
         let head = self.head(user_id, conversation_id).await?;
-        let connection = self.hub.connections.get(&head.account_id).await?;
         let request = HistoryRequest {
             conversation: head.external_id.clone(),
             before,
             limit,
         };
-        let (reply, receiver) = oneshot::channel();
-        connection.tell(connection::Command::History { request, reply })?;
-        let answered = answer(receiver, LINK_PATIENCE).await?;
-        answered.map_err(|error| CommandError::Unavailable(error.to_string()))
+        let question = |reply| connection::Command::History { request, reply };
+        let asked = self.hub.connections.ask(&head.account_id, LINK_PATIENCE, question);
+        asked
+            .await?
+            .map_err(|error| CommandError::Unavailable(error.to_string()))
     }
 
     /// Streams a part of a file. The caller has made sure that the account is the user's.
@@ -54,13 +52,9 @@ impl Tree {
     /// # Errors
     /// Why the platform did not give it.
     pub async fn media(&self, account_id: AccountId, request: MediaRequest) -> Result<MediaStream, SendError> {
-        let busy = |_| SendError::new(SendFailure::NotConnected);
-        let connection = self.hub.connections.get(&account_id).await.map_err(busy)?;
-        let (reply, receiver) = oneshot::channel();
-        connection
-            .tell(connection::Command::Media { request, reply })
-            .map_err(busy)?;
-        answer(receiver, LINK_PATIENCE).await.map_err(busy)?
+        let question = |reply| connection::Command::Media { request, reply };
+        let asked = self.hub.connections.ask(&account_id, LINK_PATIENCE, question);
+        asked.await.map_err(|_| SendError::new(SendFailure::NotConnected))?
     }
 
     /// Asks the account's link to look for what is new, in the background; one that is not open is tried at once.
@@ -100,9 +94,8 @@ impl Tree {
     /// When what it remembers could not be erased.
     pub async fn end_link(&self, account_id: AccountId) -> Result<(), StoreError> {
         if let Some(connection) = self.hub.connections.find(&account_id) {
-            let (reply, receiver) = oneshot::channel();
-            connection
-                .tell(connection::Command::SignOut { reply })
+            let receiver = connection
+                .ask(|reply| connection::Command::SignOut { reply })
                 .map_err(|error| StoreError::Unavailable(error.to_string()))?;
             if let Err(error) = answer(receiver, LINK_PATIENCE).await {
                 tracing::warn!(%account_id, %error, "a session may still stand in the platform's device list");
@@ -114,7 +107,7 @@ impl Tree {
 
     fn look_for_leases(&self) {
         if let Some(leases) = self.hub.leases.find(&0) {
-            leases.insist(|| leases::Command::Look);
+            leases.insist(leases::Command::Look);
         }
     }
 }

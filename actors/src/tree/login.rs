@@ -2,8 +2,6 @@
 
 use std::time::Duration;
 
-use tokio::sync::oneshot;
-
 use super::Tree;
 use crate::ids::{LoginId, PlatformId, UserId};
 use crate::login::{self, LoginProgress};
@@ -28,7 +26,7 @@ impl Tree {
         let id = LoginId::generate(self.hub.clock.now());
         for replaced in self.hub.logins_under_way.add(id, user_id, &request)? {
             if let Some(login) = self.hub.logins.find(&replaced) {
-                login.insist(|| login::Command::Stop);
+                login.insist(login::Command::Stop);
             }
         }
         let begun = self.begin(id, user_id, platform, request).await;
@@ -45,16 +43,14 @@ impl Tree {
         platform: PlatformId,
         request: LoginRequest,
     ) -> Result<LoginProgress, LoginError> {
-        let login = self.hub.logins.get(&id).await.map_err(|_| LoginError::Lost)?;
-        let (reply, receiver) = oneshot::channel();
-        let begin = login::Command::Begin {
+        let begin = |reply| login::Command::Begin {
             user_id,
             platform,
             request,
             reply,
         };
-        login.tell(begin).map_err(|_| LoginError::Lost)?;
-        answer(receiver, LOGIN_PATIENCE).await.map_err(|_| LoginError::Lost)?
+        let asked = self.hub.logins.ask(&id, LOGIN_PATIENCE, begin);
+        asked.await.map_err(|_| LoginError::Lost)?
     }
 
     /// The person's next step in a login; with [`LoginAnswer::Look`] how far it has come.
@@ -68,13 +64,12 @@ impl Tree {
         step: LoginAnswer,
     ) -> Result<LoginProgress, LoginError> {
         let login = self.hub.logins.find(&id).ok_or(LoginError::Lost)?;
-        let (reply, receiver) = oneshot::channel();
-        let command = login::Command::Answer {
+        let command = |reply| login::Command::Answer {
             user_id,
             answer: step,
             reply,
         };
-        login.tell(command).map_err(|_| LoginError::Lost)?;
+        let receiver = login.ask(command).map_err(|_| LoginError::Lost)?;
         answer(receiver, LOGIN_PATIENCE).await.map_err(|_| LoginError::Lost)?
     }
 }

@@ -22,6 +22,7 @@ pub use errors::{CommandError, DeliverError, Delivered};
 pub use hub::{Hub, TreeParts};
 pub use settings::TreeSettings;
 
+use crate::clock;
 use crate::connection;
 use crate::conversation::{self, ConversationKey};
 use crate::domain::{
@@ -99,23 +100,27 @@ impl Tree {
         self.hub.sessions.stop(patience).await;
     }
 
-    /// Ends the tree in order: tries to send are finished or handed back, what waits for its commit is committed.
+    /// Ends the tree in order, at most `patience` long: tries to send are finished or handed back, what waits for its commit
+    /// is committed. Each part gets a share of the time that is left.
     pub async fn stop(&self, patience: Duration) {
         let hub = &self.hub;
-        hub.sessions.stop(patience / 8).await;
-        let mut outboxes = pin!(hub.outboxes.stop(patience / 2));
-        if tokio::time::timeout(patience * 3 / 8, &mut outboxes).await.is_err() {
+        let deadline = clock::instant() + patience;
+        let left = || deadline.saturating_duration_since(clock::instant());
+        hub.sessions.stop(left() / 8).await;
+        let share = left() / 2;
+        let mut outboxes = pin!(hub.outboxes.stop(share));
+        if tokio::time::timeout(share * 3 / 4, &mut outboxes).await.is_err() {
             hub.lets_go.send_replace(true);
             outboxes.await;
         }
-        hub.logins.stop(patience / 8).await;
-        hub.leases.stop(patience / 8).await;
-        hub.connections.stop(patience / 8).await;
-        hub.conversations.stop(patience / 8).await;
-        hub.journals.stop(patience / 4).await;
-        hub.give_up_leases(patience / 8).await;
-        hub.readers.stop(patience / 8).await;
-        hub.schedulers.stop(patience / 8).await;
+        hub.logins.stop(left() / 8).await;
+        hub.leases.stop(left() / 8).await;
+        hub.connections.stop(left() / 8).await;
+        hub.conversations.stop(left() / 8).await;
+        hub.journals.stop(left() / 2).await;
+        hub.give_up_leases(left() / 2).await;
+        hub.readers.stop(left() / 2).await;
+        hub.schedulers.stop(left()).await;
         hub.stop_arbiters();
     }
 
@@ -155,10 +160,8 @@ impl Tree {
         delivery: Delivery,
         blame: Blame,
     ) -> Result<Delivered, DeliverError> {
-        let connection = self.hub.connections.get(&account_id).await?;
-        let (reply, receiver) = oneshot::channel();
-        connection.tell(connection::Command::Deliver { delivery, blame, reply })?;
-        answer(receiver, PATIENCE).await?
+        let question = |reply| connection::Command::Deliver { delivery, blame, reply };
+        self.hub.connections.ask(&account_id, PATIENCE, question).await?
     }
 
     /// Accepts a message: it is committed, and on its way, when this returns. With `patience` it waits that long for
@@ -172,9 +175,6 @@ impl Tree {
         message: NewMessage,
         patience: Option<Duration>,
     ) -> Result<SendAnswer, CommandError> {
-        if self.hub.outbox_depth.load(Ordering::Relaxed) >= self.hub.settings.outbox_capacity {
-            return Err(CommandError::Busy);
-        }
         let (message_id, conversation_id) = (message.id, message.conversation_id);
         let head = self.head(user_id, conversation_id).await?;
         let adapter = self.hub.adapters.get(&head.platform);
@@ -213,6 +213,9 @@ impl Tree {
         change: Change,
         patience: Option<Duration>,
     ) -> Result<SendAnswer, CommandError> {
+        if self.hub.outbox_is_full() {
+            return Err(CommandError::Busy);
+        }
         // Before the commit, so that an outcome that comes at once is not missed.
         let watch = match patience {
             Some(_) => self.watch(conversation_id, message_id, false).await,
@@ -256,16 +259,13 @@ impl Tree {
         only_if_waiting: bool,
     ) -> Option<oneshot::Receiver<Box<Message>>> {
         let outbox = self.hub.outboxes.get(&0).await.ok()?;
-        let (reply, receiver) = oneshot::channel();
-        outbox
-            .tell(outbox::Command::Watch {
-                conversation_id,
-                message_id,
-                only_if_waiting,
-                reply,
-            })
-            .ok()?;
-        Some(receiver)
+        let question = |reply| outbox::Command::Watch {
+            conversation_id,
+            message_id,
+            only_if_waiting,
+            reply,
+        };
+        outbox.ask(question).ok()
     }
 
     /// Marks one message as read.
@@ -299,7 +299,7 @@ impl Tree {
             .hub
             .adapters
             .get(&head.platform)
-            .is_some_and(|adapter| adapter.capabilities().read);
+            .is_some_and(|adapter| adapter.capabilities().read && !self.hub.outbox_is_full());
         let change = Change::ReadConversation {
             conversation_id,
             tell_platform,
@@ -340,9 +340,10 @@ impl Tree {
 
     /// The account, or its credentials, were changed by somebody else than its connection.
     pub fn reload_account(&self, account_id: AccountId) {
-        self.hub.connections.reset(&account_id);
+        self.hub.connections.reset(move |key| *key == account_id);
+        self.hub.conversations.reset(move |key| key.account_id == account_id);
         if let Some(connection) = self.hub.connections.find(&account_id) {
-            connection.insist(|| connection::Command::Reload);
+            connection.insist(connection::Command::Reload);
         }
     }
 
@@ -357,15 +358,13 @@ impl Tree {
         since: Option<StreamPosition>,
         outlet: Box<dyn SocketOutlet>,
     ) -> Result<SocketNumber, CallError> {
-        let session = self.hub.sessions.get(&user_id).await?;
-        let (reply, receiver) = oneshot::channel();
-        session.tell(session::Command::Open {
+        let question = |reply| session::Command::Open {
             session_id,
             since,
             outlet,
             reply,
-        })?;
-        answer(receiver, PATIENCE).await
+        };
+        self.hub.sessions.ask(&user_id, PATIENCE, question).await
     }
 
     /// A socket has ended.
@@ -379,7 +378,7 @@ impl Tree {
     /// A signed-in session is over: its sockets are ended.
     pub fn end_session(&self, user_id: UserId, session_id: SessionId) {
         if let Some(session) = self.hub.sessions.find(&user_id) {
-            session.insist(move || session::Command::EndSession { session_id });
+            session.insist(session::Command::EndSession { session_id });
         }
     }
 
@@ -441,10 +440,9 @@ impl Tree {
         let append = Append { user_id, change };
         for _ in 0..MAX_LOSSES {
             let conversation = self.hub.conversations.get(&key).await?;
-            let (reply, receiver) = oneshot::channel();
             let append = append.clone();
-            let answered = match conversation.tell(conversation::Command::Act { append, reply }) {
-                Ok(()) => {
+            let answered = match conversation.ask(|reply| conversation::Command::Act { append, reply }) {
+                Ok(receiver) => {
                     fail::fail_point!("send.handed_over");
                     answer(receiver, PATIENCE).await
                 }

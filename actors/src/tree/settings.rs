@@ -26,16 +26,16 @@ pub struct TreeSettings {
     pub lease: Duration,
     /// How often a live link is asked whether it lives. It has half as long to say so.
     pub probe: Duration,
-    /// Sockets of one user; the oldest is ended when one more opens.
+    /// Sockets of one user; the one unused for longest is ended when one more opens.
     pub sockets_per_user: usize,
 }
 
 impl Default for TreeSettings {
     fn default() -> Self {
         Self {
-            arbiters: 2,
-            journal_shards: 2,
-            journal_batch: 256,
+            arbiters: 1,
+            journal_shards: 1,
+            journal_batch: 128,
             journal_queue: 8_192,
             conversation_idle: Duration::from_secs(300),
             outbox_in_flight: 256,

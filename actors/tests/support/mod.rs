@@ -1,9 +1,12 @@
 //! An in-memory store that runs the real rules, and a platform whose answers are scripted.
 #![allow(dead_code, reason = "each test file uses its own part")]
 
+pub mod live;
+mod platform;
 pub mod sockets;
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -11,19 +14,18 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use hub_actors::domain::{
     Account, AccountState, Append, Appended, ConversationProfile, Credentials, Event, InboundEvent, InboundKind,
-    InboundMessage, MessageKind, Needs, NewMessage, OutboxEntry, OutboxState, Receipt, SendError, UnreadMessage,
-    Workspace, apply,
+    InboundMessage, MessageKind, Needs, NewMessage, OutboxEntry, OutboxState, UnreadMessage, Workspace, apply,
 };
 use hub_actors::ports::{
-    Adapter, Adapters, AppendError, Capabilities, ConversationHead, Delivery, Lease, LinkMemory, NewLink, NoBus,
-    Outbound, QuarantinedDelivery, ReceiveError, SendKey, Store, StoreError, StreamPage, StreamRead, StreamState,
-    TypingNotice,
+    Adapter, Adapters, AppendError, ConversationHead, Delivery, Lease, LinkMemory, NewLink, NoBus, QuarantinedDelivery,
+    Store, StoreError, StreamPage, StreamRead, StreamState,
 };
 use hub_actors::tree::{Tree, TreeParts, TreeSettings};
 use hub_actors::{AccountId, Clock, ConversationId, ExternalId, MessageId, OutboxId, PlatformId, Seq, UserId};
 use time::OffsetDateTime;
 use uuid::Uuid;
 
+pub use platform::{Scripted, ScriptedAdapter};
 pub use sockets::Numbers;
 
 pub const START: OffsetDateTime = OffsetDateTime::UNIX_EPOCH;
@@ -31,6 +33,7 @@ pub const START: OffsetDateTime = OffsetDateTime::UNIX_EPOCH;
 /// The whole database as one workspace.
 pub struct MemoryStore {
     rows: Mutex<Rows>,
+    begun: AtomicUsize,
 }
 
 pub struct Rows {
@@ -39,7 +42,6 @@ pub struct Rows {
     pub quarantine: Vec<QuarantinedDelivery>,
     /// What the account's link remembers.
     pub memory: LinkMemory,
-    pub commits: usize,
     pub is_away: bool,
     /// How long an answer to a read of streams is on its way.
     pub slow_reads: Duration,
@@ -72,12 +74,17 @@ impl MemoryStore {
             events: Vec::new(),
             quarantine: Vec::new(),
             memory: LinkMemory::new(),
-            commits: 0,
             is_away: false,
             slow_reads: Duration::ZERO,
             unreadable: None,
         };
-        (Arc::new(Self { rows: Mutex::new(rows) }), account)
+        let (rows, begun) = (Mutex::new(rows), AtomicUsize::new(0));
+        (Arc::new(Self { rows, begun }), account)
+    }
+
+    /// Commits that have begun. Whoever looks at the rows holds up their end, and the thread that makes them.
+    pub fn begun(&self) -> usize {
+        self.begun.load(Ordering::SeqCst)
     }
 
     pub fn rows<T>(&self, look: impl FnOnce(&mut Rows) -> T) -> T {
@@ -145,11 +152,11 @@ fn apply_batch(rows: &mut Rows, batch: &[Append]) -> Vec<Result<Appended, Append
 impl Store for MemoryStore {
     async fn commit(&self, batch: Vec<Append>) -> Result<Vec<Result<Appended, AppendError>>, StoreError> {
         tokio::task::yield_now().await;
+        self.begun.fetch_add(1, Ordering::SeqCst);
         self.rows(|rows| {
             if rows.is_away {
                 return Err(StoreError::Unavailable("away".to_owned()));
             }
-            rows.commits += 1;
             Ok(apply_batch(rows, &batch))
         })
     }
@@ -210,6 +217,13 @@ impl Store for MemoryStore {
                     external_id: conversation.external_id.clone(),
                 })
         }))
+    }
+
+    async fn conversation_id(&self, _: AccountId, chat: &ExternalId) -> Result<Option<ConversationId>, StoreError> {
+        self.rows(|rows| {
+            let mut all = rows.workspace.conversations.values();
+            Ok(all.find(|one| one.external_id == *chat).map(|one| one.id))
+        })
     }
 
     async fn outbox(&self, after: Option<OutboxId>, limit: usize) -> Result<Vec<OutboxEntry>, StoreError> {
@@ -290,98 +304,6 @@ impl Store for MemoryStore {
     }
 }
 
-/// A platform that answers sends as it was told to, and notes them. A delivery's body is the message's id; its text is
-/// the same.
-pub struct Scripted {
-    pub send_key: SendKey,
-    pub answers: Mutex<HashMap<String, VecDeque<Result<Receipt, SendError>>>>,
-    pub sends: Mutex<Vec<(OutboxId, String, String)>>,
-}
-
-impl Scripted {
-    pub fn new(send_key: SendKey) -> Arc<Self> {
-        Arc::new(Self {
-            send_key,
-            answers: Mutex::default(),
-            sends: Mutex::default(),
-        })
-    }
-
-    /// The next sends into a chat are answered with these.
-    pub fn answer(&self, chat: &str, answers: impl IntoIterator<Item = Result<Receipt, SendError>>) {
-        self.answers
-            .lock()
-            .unwrap()
-            .entry(chat.to_owned())
-            .or_default()
-            .extend(answers);
-    }
-
-    /// Chat and text of every try.
-    pub fn sent(&self) -> Vec<(String, String)> {
-        self.sends
-            .lock()
-            .unwrap()
-            .iter()
-            .map(|(_, chat, text)| (chat.clone(), text.clone()))
-            .collect()
-    }
-}
-
-pub struct ScriptedAdapter(pub Arc<Scripted>);
-
-#[async_trait]
-impl Adapter for ScriptedAdapter {
-    fn capabilities(&self) -> Capabilities {
-        let send_key = self.0.send_key;
-        Capabilities {
-            send_key,
-            edit: true,
-            delete: true,
-            reactions: true,
-            read: true,
-            typing: true,
-            max_text: 10_000,
-        }
-    }
-
-    fn receive(&self, _account: &Account, delivery: &Delivery) -> Result<Vec<InboundEvent>, ReceiveError> {
-        let text = String::from_utf8_lossy(&delivery.body).into_owned();
-        assert!(text != "poison", "a poisonous delivery");
-        let (chat, id) = text
-            .split_once('/')
-            .ok_or_else(|| ReceiveError::Unmappable("no chat".to_owned()))?;
-        Ok(vec![message_event(chat, id)])
-    }
-
-    async fn send(&self, _account: &Account, outbound: &Outbound) -> Result<Receipt, SendError> {
-        let chat = outbound.conversation.to_string();
-        let text = match &outbound.action {
-            hub_actors::domain::OutboundAction::Send { text, .. } => text.clone(),
-            other => format!("{other:?}"),
-        };
-        let hangs = text == "hangs";
-        self.0.sends.lock().unwrap().push((outbound.key, chat.clone(), text));
-        if hangs {
-            std::future::pending::<()>().await;
-        }
-        let answer = self
-            .0
-            .answers
-            .lock()
-            .unwrap()
-            .get_mut(&chat)
-            .and_then(VecDeque::pop_front);
-        answer.unwrap_or_else(|| {
-            Ok(Receipt {
-                external_id: Some(ExternalId::from(format!("sent-{}", outbound.key))),
-            })
-        })
-    }
-
-    async fn typing(&self, _account: &Account, _notice: &TypingNotice) {}
-}
-
 pub fn message_event(chat: &str, id: &str) -> InboundEvent {
     InboundEvent {
         conversation: ExternalId::from(chat),
@@ -431,10 +353,7 @@ pub async fn tree(store: &Arc<MemoryStore>, platform: &Arc<Scripted>) -> Tree {
 
 pub async fn tree_of(store: &Arc<MemoryStore>, adapter: Arc<dyn Adapter>) -> Tree {
     let parts = TreeParts {
-        settings: TreeSettings {
-            journal_shards: 1,
-            ..TreeSettings::default()
-        },
+        settings: TreeSettings::default(),
         clock: Clock::system(),
         store: Arc::clone(store) as Arc<dyn Store>,
         adapters: Adapters::new([(PlatformId::from("scripted"), adapter)]),

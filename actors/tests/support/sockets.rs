@@ -1,6 +1,7 @@
 //! Sockets that note what they are told.
 
 use std::sync::{Arc, Mutex};
+use std::time::Instant;
 
 use bytes::Bytes;
 use hub_actors::ConversationId;
@@ -8,7 +9,7 @@ use hub_actors::domain::{Event, StreamPosition};
 use hub_actors::ports::{Encoder, Frames, SocketOutlet, UnreadCounts};
 use hub_actors::session::CloseReason;
 
-/// Writes the numbers of the events, one byte string per batch, and a word for the counters.
+/// Writes the numbers of the events, one byte string per batch, and a word for the counters and for typing.
 pub struct Numbers;
 
 impl Encoder for Numbers {
@@ -25,7 +26,7 @@ impl Encoder for Numbers {
     }
 
     fn typing(&self, _conversation_id: ConversationId, _actor_id: &str, _actor_name: Option<&str>) -> Bytes {
-        Bytes::new()
+        Bytes::from_static(b"typing ")
     }
 }
 
@@ -47,7 +48,7 @@ impl Ear {
             .unwrap()
             .text
             .split_whitespace()
-            .filter(|word| *word != "unread")
+            .filter(|word| !matches!(*word, "unread" | "typing"))
             .map(|number| number.parse().unwrap())
             .collect()
     }
@@ -70,6 +71,10 @@ impl SocketOutlet for Ear {
 
     fn waiting_bytes(&self) -> usize {
         0
+    }
+
+    fn used_at(&self) -> Instant {
+        hub_actors::clock::instant()
     }
 
     fn close(&self, reason: CloseReason) {

@@ -1,4 +1,4 @@
-//! Translates the JSON of a delivery into domain events. A delivery is taken whole or not at all.
+//! Translates the JSON of a delivery into domain events. A delivery is translated whole or not at all.
 
 use hub_actors::ExternalId;
 use hub_actors::domain::{ConversationProfile, DeliveryStatus, InboundEvent, InboundKind, InboundMessage, MessageKind};
