@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
 # Runs all tests against a real PostgreSQL and a real Redis that it starts, and stops, by itself.
 #
-#   ./test.sh                    the whole suite
-#   ./test.sh --long             with the long random runs
-#   ./test.sh --test api login   anything else goes to `cargo test`
+#   ./test.sh                          the whole suite
+#   ./test.sh --long                   with the long random runs
+#   ./test.sh --test contract tokens   anything else goes to `cargo test`
 #
 # Needs Debian 12 (or like it) and Rust. What else is missing it installs with apt, as root or through sudo without a
 # password; otherwise it says what to install. Works from any folder, with or without CARGO_TARGET_DIR.

@@ -153,9 +153,7 @@ pub(super) async fn register(
     body: JsonObject,
 ) -> Result<HttpResponse, ApiError> {
     if !state.settings.auth.allow_registration {
-        // Not 403: known clients take that for a token that has run out, and do not show the words.
-        let words = "This hub takes no new people: ask whoever runs it";
-        return Err(ApiError::conflict("REGISTRATION_CLOSED", words));
+        return Err(ApiError::registration_closed());
     }
     let (email, password) = credentials(body, true)?;
     let hash = passwords::hash(password).await?;
@@ -187,18 +185,13 @@ pub(super) async fn login(
     let (email, password) = credentials(body, false)?;
     let (user, hash) = state.store.user_by_email(&email).await?.unzip();
     let fits = passwords::verify(password, hash).await?;
-    match user {
-        Some(user) if fits => {
-            let signed_in = sign_in(&state, user).await?;
-            let cookie = media::cookie(&request, &state, signed_in.refreshed.tokens.access_token.clone());
-            Ok(HttpResponse::Ok().cookie(cookie).json(signed_in))
-        }
-        _ => Err(ApiError::new(
-            StatusCode::UNAUTHORIZED,
-            "AUTHENTICATION_FAILED",
-            "Invalid email or password",
-        )),
-    }
+    let Some(user) = user.filter(|_| fits) else {
+        let words = "Invalid email or password";
+        return Err(ApiError::new(StatusCode::UNAUTHORIZED, "AUTHENTICATION_FAILED", words));
+    };
+    let signed_in = sign_in(&state, user).await?;
+    let cookie = media::cookie(&request, &state, signed_in.refreshed.tokens.access_token.clone());
+    Ok(HttpResponse::Ok().cookie(cookie).json(signed_in))
 }
 
 /// Exchanges a refresh token for a new pair. Within a short grace after its use the same token answers with the same new

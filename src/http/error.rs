@@ -121,6 +121,15 @@ impl ApiError {
         Self::new(StatusCode::CONFLICT, code, message)
     }
 
+    /// 409: the operator lets nobody register. Not 403: known clients take that for a token that has run out, and do not show
+    /// the words.
+    pub fn registration_closed() -> Self {
+        Self::conflict(
+            "REGISTRATION_CLOSED",
+            "This hub takes no new people: ask whoever runs it",
+        )
+    }
+
     /// 408: the body took longer than `server.body_seconds` to arrive.
     pub fn too_slow() -> Self {
         Self {

@@ -96,7 +96,7 @@ mod tests {
     #[test]
     fn a_guard_tells_a_crash_from_a_stop() {
         install_panic_hook();
-        let (sender, receiver) = mpsc::channel();
+        let (sender, receiver) = mpsc::sync_channel(1);
         let also = sender.clone();
         drop(ChildGuard::new(move |exit| also.send(exit).unwrap()));
         assert_eq!(receiver.recv().unwrap(), Exit::Stopped);
