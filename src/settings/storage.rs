@@ -189,3 +189,56 @@ impl RetentionSettings {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sslmode_says_how_the_connection_is_protected() {
+        let read = |query: &str, ca_file: Option<&str>| {
+            let settings = DatabaseSettings {
+                url: format!("postgres://hub:sslmode=x@db.internal/hub{query}").into(),
+                ca_file: ca_file.map(PathBuf::from),
+                ..DatabaseSettings::default()
+            };
+            let server = settings.server();
+            server.map(|(config, tls)| (config.get_ssl_mode(), tls))
+        };
+        for (query, ca_file, wanted) in [
+            ("", None, (SslMode::Disable, DatabaseTls::None)),
+            ("?sslmode=disable", None, (SslMode::Disable, DatabaseTls::None)),
+            ("?sslmode=prefer", None, (SslMode::Prefer, DatabaseTls::Unchecked)),
+            (
+                "?connect_timeout=2&sslmode=require",
+                None,
+                (SslMode::Require, DatabaseTls::Unchecked),
+            ),
+            (
+                "?sslmode=require",
+                Some("ca.pem"),
+                (SslMode::Require, DatabaseTls::Checked),
+            ),
+            (
+                "?sslmode=verify-full&connect_timeout=2",
+                None,
+                (SslMode::Require, DatabaseTls::Checked),
+            ),
+        ] {
+            assert_eq!(read(query, ca_file), Some(wanted), "{query}");
+        }
+        assert_eq!(read("?sslmode=verify-ca", None), None);
+    }
+
+    #[test]
+    fn a_ca_file_without_tls_is_told() {
+        let settings = DatabaseSettings {
+            url: "postgres://hub@db.internal/hub".into(),
+            ca_file: Some(PathBuf::from("ca.pem")),
+            ..DatabaseSettings::default()
+        };
+        let mut problems = Problems::default();
+        settings.check(&mut problems);
+        assert!(format!("{problems:?}").contains("database.ca_file"));
+    }
+}

@@ -93,9 +93,8 @@ impl Store {
                 }
             }
         }
-        deleted += self.retire_keys(KEY_KEPT).await?;
         self.tend().await?;
-        Ok(deleted)
+        Ok(deleted + self.retire_keys(KEY_KEPT).await?)
     }
 
     async fn trim_streams(&self, before: OffsetDateTime) -> Result<u64, StoreError> {
