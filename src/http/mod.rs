@@ -103,9 +103,9 @@ pub fn application(
         .wrap(from_fn(limits::gate))
         .wrap(from_fn(usage::observe))
         .wrap(from_fn(shape::render_errors))
-        .wrap(from_fn(patience::limit_body_time))
         .wrap(security::cors(&state.settings.server))
         .wrap(from_fn(security::guard))
+        .wrap(from_fn(patience::limit_body_time))
         .app_data(web::Data::new(security::Policy::new(&state.settings.server)))
         .app_data(state)
 }
