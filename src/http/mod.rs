@@ -41,6 +41,7 @@ use metrics_exporter_prometheus::PrometheusHandle;
 
 pub use error::{ApiError, path_id};
 pub use identity::{AdminIdentity, Identity, SessionCache};
+pub(crate) use input::MAX_TEXT;
 pub(crate) use send::resolve_reply;
 
 use crate::media::MediaCache;

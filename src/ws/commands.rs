@@ -17,10 +17,8 @@ use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
 
 use crate::cluster::limits::LimitClass;
-use crate::http::{AppState, resolve_reply};
+use crate::http::{AppState, MAX_TEXT, resolve_reply};
 
-/// Longest text of a message, in characters.
-const MAX_CONTENT: usize = 10_000;
 /// Longest id that a client may give its command, in bytes.
 const MAX_CLIENT_ID: usize = 200;
 
@@ -160,7 +158,7 @@ fn send(data: &Map<String, Value>, conversation_id: ConversationId, client_id: O
         .map(str::trim)
         .filter(|content| !content.is_empty());
     let content = content.ok_or("content: is required and may not be blank")?;
-    if content.chars().count() > MAX_CONTENT || content.contains('\0') {
+    if content.chars().count() > MAX_TEXT || content.contains('\0') {
         return Err("content: at most 10,000 characters, none of them NUL".to_owned());
     }
     let kind = match text(data, "messageType")? {
