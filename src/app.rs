@@ -25,6 +25,7 @@ use tokio::sync::watch;
 use crate::cluster::limits::Quotas;
 use crate::cluster::{BusNotice, ClusterError, RedisBus, limits};
 use crate::http::admin::RotationGuard;
+use crate::http::limits::Guesses;
 use crate::http::messages::Complete;
 use crate::http::usage::UsageLog;
 use crate::http::{self, AppState, SessionCache, capacity, spa};
@@ -149,6 +150,7 @@ impl Application {
             vault,
             tree: tree.clone(),
             limiter,
+            guesses: Guesses::default(),
             usage: usage.clone(),
             metrics: metrics.clone(),
             sessions: SessionCache::default(),

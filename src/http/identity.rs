@@ -61,7 +61,7 @@ pub fn access_claims(headers: &HeaderMap, tokens: &Tokens) -> Result<Option<Clai
 ///
 /// # Errors
 /// 401 when the header is there in another form, or more than once.
-fn bearer(headers: &HeaderMap) -> Result<Option<&str>, ApiError> {
+pub(crate) fn bearer(headers: &HeaderMap) -> Result<Option<&str>, ApiError> {
     let mut values = headers.get_all(AUTHORIZATION);
     let Some(value) = values.next() else {
         return Ok(None);
@@ -85,13 +85,20 @@ fn bearer(headers: &HeaderMap) -> Result<Option<&str>, ApiError> {
     Ok(Some(token))
 }
 
-/// The answer when a session was revoked or is over, although its access token is still young.
-fn session_over() -> ApiError {
-    ApiError::new(
+/// Whether the session of a token still lives.
+///
+/// # Errors
+/// 401 when it was revoked or is over, although its access token may still be young.
+pub(crate) async fn check_session(state: &AppState, session: SessionId) -> Result<(), ApiError> {
+    let ask = || state.store.session_is_live(session);
+    if state.sessions.is_live(session, ask).await? {
+        return Ok(());
+    }
+    Err(ApiError::new(
         StatusCode::UNAUTHORIZED,
         "SESSION_ENDED",
         "The session has ended. Please sign in again.",
-    )
+    ))
 }
 
 impl Identity {
@@ -100,13 +107,7 @@ impl Identity {
     /// # Errors
     /// 401 when the session is over.
     pub(super) async fn of(state: &AppState, claims: Claims) -> Result<Self, ApiError> {
-        let is_live = state
-            .sessions
-            .is_live(claims.sid, || state.store.session_is_live(claims.sid))
-            .await?;
-        if !is_live {
-            return Err(session_over());
-        }
+        check_session(state, claims.sid).await?;
         Ok(Self {
             user_id: claims.sub,
             session_id: claims.sid,
@@ -144,7 +145,11 @@ impl FromRequest for AdminIdentity {
     }
 }
 
-fn admin(request: &HttpRequest) -> Result<AdminIdentity, ApiError> {
+/// Whether a request carries the administration token.
+///
+/// # Errors
+/// 401 when it carries none, 403 when the token is wrong or administration is off.
+pub(super) fn admin(request: &HttpRequest) -> Result<AdminIdentity, ApiError> {
     let state = request
         .app_data::<web::Data<AppState>>()
         .ok_or_else(ApiError::internal)?;

@@ -41,6 +41,7 @@ use metrics_exporter_prometheus::PrometheusHandle;
 
 pub use error::{ApiError, path_id};
 pub use identity::{AdminIdentity, Identity, SessionCache};
+pub(crate) use identity::{bearer, check_session};
 pub(crate) use input::MAX_TEXT;
 pub(crate) use send::resolve_reply;
 
@@ -68,6 +69,8 @@ pub struct AppState {
     pub tree: Tree,
     /// Rate limits.
     pub limiter: Arc<dyn Limiter>,
+    /// Who has guessed a secret wrong lately.
+    pub guesses: limits::Guesses,
     /// The log of API use.
     pub usage: UsageLog,
     /// The numbers that `/metrics` shows.
