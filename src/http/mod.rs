@@ -20,6 +20,7 @@ pub mod media;
 pub mod messages;
 pub mod openapi;
 pub mod patience;
+pub mod pending;
 pub mod security;
 pub mod send;
 pub mod shape;
@@ -135,6 +136,7 @@ pub fn configure(state: web::Data<AppState>) -> impl Fn(&mut ServiceConfig) {
             conversations::routes,
             actions::routes,
             messages::routes,
+            pending::routes,
             media::routes,
             send::routes,
             telegram::routes,
