@@ -23,6 +23,7 @@ use tokio::sync::watch;
 use crate::cluster::limits::{Limiter, Quotas};
 use crate::cluster::{BusNotice, ClusterError, RedisBus, limits};
 use crate::http::admin::RotationGuard;
+use crate::http::limits::Guesses;
 use crate::http::media::Turns;
 use crate::http::messages::Complete;
 use crate::http::usage::UsageLog;
@@ -260,6 +261,7 @@ impl Prepared {
             vault: self.vault,
             tree: tree.clone(),
             limiter: self.limiter,
+            guesses: Guesses::default(),
             usage: usage.clone(),
             metrics: self.metrics.clone(),
             sessions: SessionCache::default(),

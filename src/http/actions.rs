@@ -6,27 +6,28 @@ use actix_web::web::ServiceConfig;
 use actix_web::{HttpRequest, HttpResponse, web};
 use hub_actors::domain::{Act, NewAction, Refusal};
 use hub_actors::tree::Acted;
-use hub_actors::{MessageId, OutboxId};
+use hub_actors::{ConversationId, MessageId, OutboxId};
 use serde::Serialize;
 use serde_json::Value;
 use utoipa::ToSchema;
 
-use super::input::Fields;
+use super::body::JsonBody;
+use super::input::{Fields, MAX_TEXT};
 use super::{ApiError, AppState, Identity, path_id, send};
 use crate::views::{self, MessageView};
 
-/// Longest text, in characters; the platform may take less.
-const MAX_TEXT: usize = 10_000;
 /// Longest emoji, in characters: families and flags are made of many.
 const MAX_EMOJI: usize = 32;
 
 /// Registers the routes. `edit` and `delete` share their address with the messages of a conversation, in `messages`.
 pub fn routes(config: &mut ServiceConfig) {
-    config.service(
-        web::resource("/api/messages/{message_id}/reactions")
-            .route(web::post().to(add_reaction))
-            .route(web::delete().to(remove_reaction)),
-    );
+    config
+        .service(
+            web::resource("/api/messages/{message_id}/reactions")
+                .route(web::post().to(add_reaction))
+                .route(web::delete().to(remove_reaction)),
+        )
+        .service(web::resource("/api/messages/{conversation_id}/ai-assist").route(web::post().to(assist)));
 }
 
 /// A new text.
@@ -76,7 +77,7 @@ pub(super) async fn edit(
     state: web::Data<AppState>,
     path: web::Path<String>,
     request: HttpRequest,
-    body: web::Json<Value>,
+    JsonBody(body): JsonBody,
 ) -> Result<HttpResponse, ApiError> {
     let text = field(&body, "content", MAX_TEXT)?;
     act(identity, &state, &path, &request, Act::Edit { text }).await
@@ -129,7 +130,7 @@ pub(super) async fn add_reaction(
     state: web::Data<AppState>,
     path: web::Path<String>,
     request: HttpRequest,
-    body: web::Json<Value>,
+    JsonBody(body): JsonBody,
 ) -> Result<HttpResponse, ApiError> {
     let emoji = field(&body, "emoji", MAX_EMOJI)?;
     let is_active = true;
@@ -158,26 +159,35 @@ pub(super) async fn remove_reaction(
     state: web::Data<AppState>,
     path: web::Path<String>,
     request: HttpRequest,
-    body: web::Json<Value>,
+    JsonBody(body): JsonBody,
 ) -> Result<HttpResponse, ApiError> {
     let emoji = field(&body, "emoji", MAX_EMOJI)?;
     let is_active = false;
     act(identity, &state, &path, &request, Act::React { emoji, is_active }).await
 }
 
+/// Would suggest what to answer; this hub has no model to ask.
+#[utoipa::path(
+    post, path = "/api/messages/{conversation_id}/ai-assist", tag = "messages",
+    params(("conversation_id" = uuid::Uuid, Path, description = "The conversation")),
+    responses(
+        (status = 401, description = "Not signed in"),
+        (status = 503, description = "It is not set up on this hub"),
+    )
+)]
+pub(super) async fn assist(_identity: Identity, path: web::Path<String>) -> Result<HttpResponse, ApiError> {
+    let _: ConversationId = path_id(&path)?;
+    Err(ApiError::new(
+        StatusCode::SERVICE_UNAVAILABLE,
+        "NOT_CONFIGURED",
+        "AI suggestions are not set up on this hub.",
+    ))
+}
+
 fn field(body: &Value, name: &'static str, max: usize) -> Result<String, ApiError> {
     let mut fields = Fields::of(body);
     let text = fields.required(name, max).map(str::to_owned);
-    let text = fields
-        .errors
-        .or(text)
-        .map_err(|errors| ApiError::invalid_fields(errors.0))?;
-    let text = text.ok_or_else(ApiError::internal)?;
-    // What is not sealed is kept as text, which PostgreSQL has without them.
-    if text.contains('\0') {
-        return Err(ApiError::validation(name, "Null characters are not allowed."));
-    }
-    Ok(text)
+    fields.errors.or(text)?.ok_or_else(ApiError::internal)
 }
 
 async fn act(

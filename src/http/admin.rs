@@ -5,14 +5,15 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use actix_web::web::ServiceConfig;
-use actix_web::{HttpResponse, web};
+use actix_web::{HttpRequest, HttpResponse, web};
 use hub_actors::supervise::Node;
 use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::AppState;
 use super::error::ApiError;
-use super::identity::AdminIdentity;
+use super::identity::{AdminIdentity, admin};
+use super::limits::limit_guesses;
 use crate::store::{KEY_NOTICE, KEY_SETTLING, Store};
 
 /// Between two looks whether the replaced key can go, and before another try after a failure.
@@ -135,17 +136,20 @@ impl Drop for Running {
         (status = 200, body = String, content_type = "text/plain"),
         (status = 401, description = "No administration token"),
         (status = 403, description = "The administration token is wrong or not configured"),
+        (status = 429, description = "Too many wrong tokens from this address"),
     )
 )]
-pub(super) async fn metrics(_admin: AdminIdentity, state: web::Data<AppState>) -> HttpResponse {
+pub(super) async fn metrics(request: HttpRequest, state: web::Data<AppState>) -> Result<HttpResponse, ApiError> {
+    // Who reads them with the right token may do so as often as it likes.
+    let _admin: AdminIdentity = limit_guesses(&request, &state, admin(&request)).await?;
     for (kind, count) in state.tree.population() {
         metrics::gauge!("hub_actors", "kind" => kind).set(gauge(count));
     }
     metrics::gauge!("hub_outbox_depth").set(gauge(state.tree.outbox_depth()));
-    HttpResponse::Ok()
+    Ok(HttpResponse::Ok()
         // Text exposition format 0.0.4, as Prometheus' documentation names it.
         .content_type("text/plain; version=0.0.4; charset=utf-8")
-        .body(state.metrics.render())
+        .body(state.metrics.render()))
 }
 
 fn gauge(count: usize) -> f64 {

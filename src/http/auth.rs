@@ -8,20 +8,24 @@ use actix_web::{HttpRequest, HttpResponse, web};
 use hub_actors::{SessionId, UserId};
 use secrecy::SecretString;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use utoipa::ToSchema;
 
 use super::AppState;
-use super::body::JsonObject;
+use super::body::JsonBody;
 use super::error::ApiError;
 use super::identity::Identity;
+use super::input::Fields;
 use super::media;
 use crate::store::{NewRefreshToken, Rotation, User};
-use crate::vault::passwords;
+use crate::vault::passwords::{self, PasswordError};
 use crate::vault::tokens::{self, TokenError, TokenPair};
 use crate::views::Timestamp;
 
 /// Longest e-mail address, in bytes (RFC 3696, erratum 1690).
 const MAX_EMAIL: usize = 254;
+/// Longest refresh token that is looked at, in characters: far longer than any that is given out.
+const MAX_REFRESH_TOKEN: usize = 10_000;
 /// Shortest password, in characters, after trimming.
 const MIN_PASSWORD: usize = 8;
 
@@ -150,12 +154,12 @@ pub struct LoggedOut {
 pub(super) async fn register(
     state: web::Data<AppState>,
     request: HttpRequest,
-    body: JsonObject,
+    JsonBody(body): JsonBody,
 ) -> Result<HttpResponse, ApiError> {
     if !state.settings.auth.allow_registration {
         return Err(ApiError::registration_closed());
     }
-    let (email, password) = credentials(body, true)?;
+    let (email, password) = credentials(&body, true)?;
     let hash = passwords::hash(password).await?;
     let user = state
         .store
@@ -180,9 +184,9 @@ pub(super) async fn register(
 pub(super) async fn login(
     state: web::Data<AppState>,
     request: HttpRequest,
-    body: JsonObject,
+    JsonBody(body): JsonBody,
 ) -> Result<HttpResponse, ApiError> {
-    let (email, password) = credentials(body, false)?;
+    let (email, password) = credentials(&body, false)?;
     let (user, hash) = state.store.user_by_email(&email).await?.unzip();
     let fits = passwords::verify(password, hash).await?;
     let Some(user) = user.filter(|_| fits) else {
@@ -208,9 +212,9 @@ pub(super) async fn login(
 pub(super) async fn refresh(
     state: web::Data<AppState>,
     request: HttpRequest,
-    body: JsonObject,
+    JsonBody(body): JsonBody,
 ) -> Result<HttpResponse, ApiError> {
-    let token = refresh_token(body)?;
+    let token = refresh_token(&body)?;
     let claims = state.tokens.verify_refresh(&token).map_err(|error| match error {
         TokenError::Expired => refresh_failed("Refresh token has expired"),
         TokenError::Invalid => refresh_failed("Invalid refresh token"),
@@ -252,9 +256,9 @@ pub(super) async fn refresh(
 pub(super) async fn logout(
     state: web::Data<AppState>,
     request: HttpRequest,
-    body: JsonObject,
+    JsonBody(body): JsonBody,
 ) -> Result<HttpResponse, ApiError> {
-    let token = refresh_token(body)?;
+    let token = refresh_token(&body)?;
     // One that has expired still names its session, whose sockets may live on.
     if let Ok(claims) = state.tokens.read_refresh(&token)
         && let Some(session) = state.store.end_session_by_token(tokens::hash(&token)).await?
@@ -324,34 +328,30 @@ fn refresh_failed(text: &str) -> ApiError {
     ApiError::new(StatusCode::UNAUTHORIZED, "TOKEN_REFRESH_FAILED", text)
 }
 
-fn refresh_token(mut body: JsonObject) -> Result<String, ApiError> {
-    let token = body.text("refreshToken");
-    body.finish()?;
-    token.ok_or_else(ApiError::internal)
+fn refresh_token(body: &Value) -> Result<String, ApiError> {
+    let mut fields = Fields::of(body);
+    let token = fields.required("refreshToken", MAX_REFRESH_TOKEN).map(str::to_owned);
+    fields.errors.or(token)?.ok_or_else(ApiError::internal)
 }
 
 /// Reads address and password. A new password must be long enough; an old one is only compared.
-fn credentials(mut body: JsonObject, is_new: bool) -> Result<(String, SecretString), ApiError> {
-    let email = body.text("email").map(|email| email.to_lowercase());
-    let password = body.text("password");
-    if let Some(email) = &email {
-        if email.len() > MAX_EMAIL {
-            body.wrong("email", "Ensure this field has no more than 254 characters.");
-        } else if !is_email(email) {
-            body.wrong("email", "Enter a valid email address.");
-        }
+fn credentials(body: &Value, is_new: bool) -> Result<(String, SecretString), ApiError> {
+    let mut fields = Fields::of(body);
+    let email = fields.required("email", MAX_EMAIL).map(str::to_lowercase);
+    let password = fields.required_or_number("password", usize::MAX);
+    if email.as_ref().is_some_and(|email| !is_email(email)) {
+        fields.errors.add("email", "Enter a valid email address.");
     }
     if let Some(password) = &password {
         if is_new && password.chars().count() < MIN_PASSWORD {
-            body.wrong("password", "Ensure this field has at least 8 characters.");
+            let sentence = format!("Ensure this field has at least {MIN_PASSWORD} characters.");
+            fields.errors.add("password", sentence);
         } else if password.len() > passwords::MAX_BYTES {
-            body.wrong("password", &passwords::PasswordError::TooLong.to_string());
+            fields.errors.add("password", PasswordError::TooLong.to_string());
         }
     }
-    body.finish()?;
-    email
-        .zip(password.map(SecretString::from))
-        .ok_or_else(ApiError::internal)
+    let both = email.zip(password.map(SecretString::from));
+    fields.errors.or(both)?.ok_or_else(ApiError::internal)
 }
 
 /// The syntax of an address: a dot-atom (RFC 5322, section 3.2.3), an `@` and a domain name with at least one dot, or
@@ -376,7 +376,8 @@ fn is_email(text: &str) -> bool {
     };
     let is_top = |label: &str| !label.bytes().all(|byte| byte.is_ascii_digit()) && label.chars().count() > 1;
     // RFC 5321, section 4.5.3.1.1: at most 64 bytes before the @.
-    name.len() <= 64
+    text.len() <= MAX_EMAIL
+        && name.len() <= 64
         && name.split('.').all(is_atom)
         && domain.split('.').all(is_label)
         && (domain == "localhost" || domain.rsplit_once('.').is_some_and(|(_, top)| is_top(top)))
@@ -393,7 +394,7 @@ mod tests {
     use super::*;
 
     fn credentials_of(body: &str, is_new: bool) -> Result<(String, SecretString), ApiError> {
-        credentials(JsonObject::parse(body.as_bytes()).unwrap(), is_new)
+        credentials(&serde_json::from_str(body).unwrap(), is_new)
     }
 
     fn refusal(email: &str, password: &str, is_new: bool) -> Option<String> {

@@ -6,7 +6,7 @@ use actix_web::http::StatusCode;
 use actix_web::http::header::CONTENT_TYPE;
 use actix_web::{Error, FromRequest, HttpMessage, HttpRequest, web};
 use futures_util::future::LocalBoxFuture;
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 use super::AppState;
 use super::error::ApiError;
@@ -51,15 +51,12 @@ fn refuse_json(error: &serde_json::Error) -> ApiError {
     }
 }
 
-/// A JSON object whose fields are checked one by one, so that the answer names every wrong one. An empty body counts as an
-/// empty object.
-#[derive(Debug, Default)]
-pub struct JsonObject {
-    fields: Map<String, Value>,
-    errors: Map<String, Value>,
-}
+/// A JSON body whose fields are read one by one, see [`super::input::Fields`], so that the answer names every wrong one. An
+/// empty body counts as an empty object.
+#[derive(Debug)]
+pub struct JsonBody(pub Value);
 
-impl FromRequest for JsonObject {
+impl FromRequest for JsonBody {
     type Error = Error;
     type Future = LocalBoxFuture<'static, Result<Self, Error>>;
 
@@ -69,7 +66,7 @@ impl FromRequest for JsonObject {
         Box::pin(async move {
             let body = reading.await.map_err(|error| refuse_payload(error, &request))?;
             if body.is_empty() {
-                return Ok(Self::default());
+                return Ok(Self(json!({})));
             }
             let is_json = request
                 .mime_type()
@@ -79,7 +76,8 @@ impl FromRequest for JsonObject {
             if !is_json {
                 return Err(unsupported_media_type(&request).into());
             }
-            Ok(Self::parse(&body)?)
+            let body = serde_json::from_slice(&body).map_err(|error| refuse_json(&error))?;
+            Ok(Self(body))
         })
     }
 }
@@ -92,120 +90,41 @@ fn refuse_payload(error: Error, request: &HttpRequest) -> Error {
     }
 }
 
-impl JsonObject {
-    /// Reads an object.
-    ///
-    /// # Errors
-    /// When the bytes are not JSON or not an object.
-    pub fn parse(body: &[u8]) -> Result<Self, ApiError> {
-        let value: Value = serde_json::from_slice(body).map_err(|error| refuse_json(&error))?;
-        let kind = match value {
-            Value::Object(fields) => {
-                return Ok(Self {
-                    fields,
-                    errors: Map::new(),
-                });
-            }
-            Value::Array(_) => "list",
-            Value::String(_) => "str",
-            Value::Number(_) => "number",
-            Value::Bool(_) => "bool",
-            Value::Null => "null",
-        };
-        Err(ApiError::bad_request(format!(
-            "Invalid data. Expected a dictionary, but got {kind}."
-        )))
-    }
-
-    /// A required text, trimmed; a number counts as its digits. None is remembered as an error of the field.
-    pub fn text(&mut self, field: &str) -> Option<String> {
-        let text = match self.fields.get(field) {
-            None => Err("This field is required."),
-            Some(Value::Null) => Err("This field may not be null."),
-            Some(Value::String(text)) if text.contains('\0') => Err("Null characters are not allowed."),
-            Some(Value::String(text)) if text.trim().is_empty() => Err("This field may not be blank."),
-            Some(Value::String(text)) => Ok(text.trim().to_owned()),
-            Some(Value::Number(number)) => Ok(number.to_string()),
-            Some(_) => Err("Not a valid string."),
-        };
-        match text {
-            Ok(text) => Some(text),
-            Err(error) => {
-                self.wrong(field, error);
-                None
-            }
-        }
-    }
-
-    /// Remembers what is wrong with a field.
-    pub fn wrong(&mut self, field: &str, text: &str) {
-        self.errors.insert(field.to_owned(), json!([text]));
-    }
-
-    /// Refuses when any field is wrong.
-    ///
-    /// # Errors
-    /// 400 that names every wrong field.
-    pub fn finish(self) -> Result<(), ApiError> {
-        if self.errors.is_empty() {
-            Ok(())
-        } else {
-            Err(ApiError::invalid_fields(self.errors))
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use actix_web::ResponseError;
+    use actix_web::test::TestRequest;
+
     use super::*;
 
-    fn message_of(body: &str, field: &str) -> Option<String> {
-        let mut object = JsonObject::parse(body.as_bytes()).unwrap();
-        object.text(field);
-        object.finish().err().map(|error| error.message)
-    }
-
-    #[test]
-    fn each_way_to_be_wrong_has_its_words() {
-        let table = [
-            (r"{}", Some("p: This field is required.")),
-            (r#"{"p":null}"#, Some("p: This field may not be null.")),
-            (r#"{"p":"  "}"#, Some("p: This field may not be blank.")),
-            (r#"{"p":[]}"#, Some("p: Not a valid string.")),
-            (r#"{"p":{}}"#, Some("p: Not a valid string.")),
-            (r#"{"p":true}"#, Some("p: Not a valid string.")),
-            (r#"{"p":"a\u0000b"}"#, Some("p: Null characters are not allowed.")),
-            (r#"{"p":" x "}"#, None),
-            (r#"{"p":12345678}"#, None),
-        ];
-        for (body, expected) in table {
-            assert_eq!(message_of(body, "p").as_deref(), expected, "{body}");
+    async fn read(media_type: &str, body: &[u8]) -> Result<Value, (u16, String)> {
+        let (request, mut payload) = TestRequest::post()
+            .insert_header((CONTENT_TYPE, media_type))
+            .set_payload(body.to_vec())
+            .to_http_parts();
+        match JsonBody::from_request(&request, &mut payload).await {
+            Ok(JsonBody(body)) => Ok(body),
+            Err(error) => {
+                let error = error.as_error::<ApiError>().unwrap();
+                Err((error.status_code().as_u16(), error.message.clone()))
+            }
         }
     }
 
-    #[test]
-    fn texts_are_trimmed() {
-        let mut object = JsonObject::parse(br#"{"p":" x ","n":12}"#).unwrap();
-        assert_eq!(object.text("p").as_deref(), Some("x"));
-        assert_eq!(object.text("n").as_deref(), Some("12"));
-    }
-
-    #[test]
-    fn only_an_object_is_taken() {
-        for (body, expected) in [
-            ("[]", "Invalid data. Expected a dictionary, but got list."),
-            ("\"a\"", "Invalid data. Expected a dictionary, but got str."),
-            ("5", "Invalid data. Expected a dictionary, but got number."),
-            ("null", "Invalid data. Expected a dictionary, but got null."),
-        ] {
-            assert_eq!(JsonObject::parse(body.as_bytes()).unwrap_err().message, expected);
-        }
+    #[actix_web::test]
+    async fn only_json_is_taken() {
+        assert_eq!(read("text/plain", b"").await, Ok(json!({})));
+        assert_eq!(read("application/json; charset=utf-8", b"[1]").await, Ok(json!([1])));
+        let (status, message) = read("text/plain", b"{}").await.unwrap_err();
+        assert_eq!(
+            (status, message.as_str()),
+            (415, "Unsupported media type \"text/plain\" in request.")
+        );
         let deep = "[".repeat(100_000);
         for body in ["{", "{a:1}", "{\"a\":1}x", "\u{FEFF}{}", "'x'", &deep] {
-            let error = JsonObject::parse(body.as_bytes()).unwrap_err();
-            assert!(error.message.starts_with("JSON parse error - "), "{}", error.message);
-            assert_eq!(error.status, StatusCode::BAD_REQUEST);
+            let (status, message) = read("application/json", body.as_bytes()).await.unwrap_err();
+            assert!(status == 400 && message.starts_with("JSON parse error - "), "{message}");
         }
-        assert!(JsonObject::parse(b"{\"a\":\"\xFF\"}").is_err());
+        assert!(read("application/json", b"{\"a\":\"\xFF\"}").await.is_err());
     }
 }

@@ -61,9 +61,9 @@ pub struct ConversationDetail<'a> {
     get, path = "/api/conversations", tag = "conversations",
     params(
         ("platform" = Option<String>, Query, description = "Only this platform"),
-        ("limit" = Option<i64>, Query, description = "1 to 500; default 50 of one platform, 250 of all"),
+        ("limit" = Option<i64>, Query, description = "From 1; more than 500 is 500; default 50 of one platform, 250 of all"),
         ("offset" = Option<i64>, Query, description = "How many to leave out; default 0"),
-        ("max_read" = Option<i64>, Query, description = "Read ones, 0 to 500; default 10 of one platform, 200 of all"),
+        ("max_read" = Option<i64>, Query, description = "Read ones, at most 500; default 10 of one platform, 200 of all"),
     ),
     responses(
         (status = 200, description = "A page of conversations", body = ConversationList),
@@ -123,9 +123,9 @@ fn filter(query: &Query) -> Result<ConversationFilter, ApiError> {
         let text = "platform must be the short name of a platform, such as telegram";
         return Err(ApiError::bad_request(text));
     }
-    let limit = query.number("limit", 1..=MAX_LIMIT)?;
+    let limit = query.at_most("limit", 1..=MAX_LIMIT)?;
     let offset = query.number("offset", 0..=MAX_OFFSET)?;
-    let max_read = query.number("max_read", 0..=MAX_LIMIT)?;
+    let max_read = query.at_most("max_read", 0..=MAX_LIMIT)?;
     let (usual_limit, usual_read) = match platform {
         Some(_) => (USUAL_LIMIT, USUAL_READ),
         None => (USUAL_LIMIT + USUAL_READ_OF_ALL, USUAL_READ_OF_ALL),
@@ -138,9 +138,10 @@ fn filter(query: &Query) -> Result<ConversationFilter, ApiError> {
     })
 }
 
-fn is_platform_name(name: &str) -> bool {
+/// Whether a text could be the short name of a platform.
+pub(super) fn is_platform_name(name: &str) -> bool {
     let is_plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || matches!(byte, b'_' | b'-');
-    name.len() <= 50 && name.bytes().all(is_plain)
+    (1..=50).contains(&name.len()) && name.bytes().all(is_plain)
 }
 
 #[cfg(test)]
@@ -161,6 +162,8 @@ mod tests {
         assert_eq!((all.limit, all.max_read), (250, 200));
         let asked = filter("max_read=3&limit=5&offset=2").ok().unwrap();
         assert_eq!((asked.limit, asked.offset, asked.max_read), (5, 2, 3));
+        let much = filter("max_read=501&limit=1000").ok().unwrap();
+        assert_eq!((much.limit, much.max_read), (500, 500));
     }
 
     #[test]
@@ -168,7 +171,6 @@ mod tests {
         for query in [
             "limit=abc",
             "limit=0",
-            "limit=501",
             "offset=-1",
             "max_read=1e3",
             "platform=%00",

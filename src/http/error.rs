@@ -37,9 +37,14 @@ pub struct ApiError {
     pub allow: Option<String>,
     /// Answer with the plain page that unrouted paths get, whatever the path.
     pub html_404: bool,
+    /// How it is written where the answer is made from it without a look at the path.
+    pub shape: Shape,
 }
 
 impl ApiError {
+    /// Stands for the name of a field where the body as a whole is wrong.
+    pub(super) const WHOLE_BODY: &str = "non_field_errors";
+
     /// An error of this status, code and text.
     pub fn new(status: StatusCode, code: &'static str, message: impl Into<String>) -> Self {
         Self {
@@ -52,6 +57,7 @@ impl ApiError {
             field_errors: None,
             allow: None,
             html_404: false,
+            shape: Shape::Object,
         }
     }
 
@@ -67,7 +73,10 @@ impl ApiError {
         let message = fields
             .iter()
             .flat_map(|(field, texts)| texts.as_array().into_iter().flatten().map(move |text| (field, text)))
-            .filter_map(|(field, text)| text.as_str().map(|text| format!("{field}: {text}")))
+            .filter_map(|(field, text)| match text.as_str()? {
+                text if field == Self::WHOLE_BODY => Some(text.to_owned()),
+                text => Some(format!("{field}: {text}")),
+            })
             .collect::<Vec<_>>()
             .join(" ");
         Self {
@@ -244,9 +253,9 @@ impl ResponseError for ApiError {
         self.status
     }
 
-    /// The object shape; [`super::shape::render_errors`] replaces it where the path wants another.
+    /// In its own shape; [`super::shape::render_errors`] writes it anew where the path wants another.
     fn error_response(&self) -> HttpResponse {
-        let rendered = shape::render(self, Shape::Object);
+        let rendered = shape::render(self, self.shape);
         let mut response = HttpResponse::build(self.status);
         response.content_type(rendered.content_type);
         if let Some(seconds) = self.retry_after_seconds() {

@@ -9,6 +9,7 @@ use actix_web::http::header::{AUTHORIZATION, HeaderMap};
 use actix_web::{FromRequest, HttpMessage, HttpRequest, web};
 use futures_util::future::LocalBoxFuture;
 use hub_actors::clock::instant;
+use hub_actors::ports::StoreError;
 use hub_actors::{SessionId, UserId};
 use quick_cache::sync::Cache;
 use secrecy::ExposeSecret;
@@ -61,7 +62,7 @@ pub fn access_claims(headers: &HeaderMap, tokens: &Tokens) -> Result<Option<Clai
 ///
 /// # Errors
 /// 401 when the header is there in another form, or more than once.
-fn bearer(headers: &HeaderMap) -> Result<Option<&str>, ApiError> {
+pub(crate) fn bearer(headers: &HeaderMap) -> Result<Option<&str>, ApiError> {
     let mut values = headers.get_all(AUTHORIZATION);
     let Some(value) = values.next() else {
         return Ok(None);
@@ -85,13 +86,28 @@ fn bearer(headers: &HeaderMap) -> Result<Option<&str>, ApiError> {
     Ok(Some(token))
 }
 
-/// The answer when a session was revoked or is over, although its access token is still young.
-fn session_over() -> ApiError {
-    ApiError::new(
+/// Whether the session of a token still lives, although its access token may still be young.
+///
+/// # Errors
+/// When the database has to be asked and is away.
+pub(crate) async fn session_is_live(state: &AppState, session: SessionId) -> Result<bool, StoreError> {
+    let ask = || state.store.session_is_live(session);
+    state.sessions.is_live(session, ask).await
+}
+
+/// Refuses who belongs to a session that has ended.
+///
+/// # Errors
+/// 401 when it was revoked or is over.
+pub(crate) async fn check_session(state: &AppState, session: SessionId) -> Result<(), ApiError> {
+    if session_is_live(state, session).await? {
+        return Ok(());
+    }
+    Err(ApiError::new(
         StatusCode::UNAUTHORIZED,
         "SESSION_ENDED",
         "The session has ended. Please sign in again.",
-    )
+    ))
 }
 
 impl Identity {
@@ -100,13 +116,7 @@ impl Identity {
     /// # Errors
     /// 401 when the session is over.
     pub(super) async fn of(state: &AppState, claims: Claims) -> Result<Self, ApiError> {
-        let is_live = state
-            .sessions
-            .is_live(claims.sid, || state.store.session_is_live(claims.sid))
-            .await?;
-        if !is_live {
-            return Err(session_over());
-        }
+        check_session(state, claims.sid).await?;
         Ok(Self {
             user_id: claims.sub,
             session_id: claims.sid,
@@ -144,7 +154,11 @@ impl FromRequest for AdminIdentity {
     }
 }
 
-fn admin(request: &HttpRequest) -> Result<AdminIdentity, ApiError> {
+/// Whether a request carries the administration token.
+///
+/// # Errors
+/// 401 when it carries none, 403 when the token is wrong or administration is off.
+pub(super) fn admin(request: &HttpRequest) -> Result<AdminIdentity, ApiError> {
     let state = request
         .app_data::<web::Data<AppState>>()
         .ok_or_else(ApiError::internal)?;

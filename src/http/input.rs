@@ -9,6 +9,8 @@ use super::error::ApiError;
 
 /// How many rows a list can leave out at most: more than anybody has, and nothing that a sum could overflow with.
 pub(super) const MAX_OFFSET: i64 = 1_000_000_000;
+/// Longest text of a message, in characters; the platform may take less.
+pub(super) const MAX_TEXT: usize = 10_000;
 
 /// The parameters of a query string. Of a repeated one the last counts.
 pub(super) struct Query(Vec<(String, String)>);
@@ -34,12 +36,26 @@ impl Query {
     /// # Errors
     /// 400 when it is anything else, or out of range.
     pub(super) fn number(&self, name: &'static str, range: RangeInclusive<i64>) -> Result<Option<i64>, ApiError> {
+        self.read(name, range, i64::MAX)
+    }
+
+    /// As [`Query::number`], but more than the most counts as the most: who asks for much gets what there is at once.
+    ///
+    /// # Errors
+    /// 400 when it is no whole number, or less than the least.
+    pub(super) fn at_most(&self, name: &'static str, range: RangeInclusive<i64>) -> Result<Option<i64>, ApiError> {
+        let most = *range.end();
+        self.read(name, range, most)
+    }
+
+    fn read(&self, name: &'static str, range: RangeInclusive<i64>, most: i64) -> Result<Option<i64>, ApiError> {
         let Some(text) = self.text(name) else {
             return Ok(None);
         };
         let is_plain = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
-        let number = text.parse().ok().filter(|number| is_plain && range.contains(number));
-        let number = number.ok_or_else(|| {
+        // Digits that are no number are too many of them.
+        let number = is_plain.then(|| text.parse().unwrap_or(i64::MAX).min(most));
+        let number = number.filter(|number| range.contains(number)).ok_or_else(|| {
             let (first, last) = (range.start(), range.end());
             ApiError::bad_request(format!("{name} must be a whole number from {first} to {last}"))
         })?;
@@ -66,6 +82,12 @@ impl FieldErrors {
     }
 }
 
+impl From<FieldErrors> for ApiError {
+    fn from(errors: FieldErrors) -> Self {
+        Self::invalid_fields(errors.0)
+    }
+}
+
 /// Reads the fields of a JSON object one by one and collects what is wrong with them.
 pub(super) struct Fields<'a> {
     object: Option<&'a Map<String, Value>>,
@@ -86,7 +108,7 @@ impl<'a> Fields<'a> {
         };
         if let Some(kind) = kind {
             let sentence = format!("Invalid data. Expected a dictionary, but got {kind}.");
-            errors.add("non_field_errors", sentence);
+            errors.add(ApiError::WHOLE_BODY, sentence);
         }
         Self {
             object: body.as_object(),
@@ -119,11 +141,24 @@ impl<'a> Fields<'a> {
         None
     }
 
+    /// As [`Fields::required`]; a number counts as its digits.
+    pub(super) fn required_or_number(&mut self, name: &'static str, max: usize) -> Option<String> {
+        match self.value(&[name]) {
+            Some((_, Value::Number(number))) => Some(number.to_string()),
+            _ => self.required(name, max).map(str::to_owned),
+        }
+    }
+
     fn check(&mut self, name: &'static str, value: &'a Value, max: usize) -> Option<&'a str> {
         let Some(text) = value.as_str() else {
             self.errors.add(name, "Not a valid string.");
             return None;
         };
+        // PostgreSQL has no text with them.
+        if text.contains('\0') {
+            self.errors.add(name, "Null characters are not allowed.");
+            return None;
+        }
         let text = text.trim();
         if text.is_empty() {
             self.errors.add(name, "This field may not be blank.");
@@ -155,12 +190,32 @@ mod tests {
     }
 
     #[test]
+    fn who_asks_for_too_much_gets_the_most() {
+        for (query, expected) in [
+            ("limit=200", Some(200)),
+            ("limit=1000", Some(200)),
+            ("limit=99999999999999999999", Some(200)),
+            ("limit=0", None),
+            ("limit=-1", None),
+            ("limit=x", None),
+        ] {
+            assert_eq!(
+                Query::parse(query).at_most("limit", 1..=200).ok().flatten(),
+                expected,
+                "{query}"
+            );
+        }
+    }
+
+    #[test]
     fn fields_tell_what_is_wrong_with_them() {
-        let body = json!({"a": " x ", "b": null, "c": "  ", "d": 5, "e": "long"});
+        let body = json!({"a": " x ", "b": null, "c": "  ", "d": 5, "e": "long", "g": "a\0b", "h": 12, "i": []});
         let mut fields = Fields::of(&body);
         assert_eq!(fields.required("a", 10), Some("x"));
         assert_eq!(fields.optional(&["B", "b"], 10), None);
-        for name in ["b", "c", "d", "f"] {
+        assert_eq!(fields.required_or_number("h", 10).as_deref(), Some("12"));
+        assert_eq!(fields.required_or_number("i", 10), None);
+        for name in ["b", "c", "d", "f", "g"] {
             assert_eq!(fields.required(name, 10), None);
         }
         assert_eq!(fields.optional(&["E", "e"], 3), None);
@@ -170,6 +225,8 @@ mod tests {
             "d": ["Not a valid string."],
             "e": ["Ensure this field has no more than 3 characters."],
             "f": ["This field is required."],
+            "g": ["Null characters are not allowed."],
+            "i": ["Not a valid string."],
         });
         assert_eq!(Value::Object(fields.errors.0), expected);
     }
@@ -179,6 +236,10 @@ mod tests {
         let mut fields = Fields::of(&Value::Null);
         assert_eq!(fields.required("a", 10), None);
         let expected = json!({"non_field_errors": ["Invalid data. Expected a dictionary, but got null."]});
-        assert_eq!(Value::Object(fields.errors.0), expected);
+        assert_eq!(Value::Object(fields.errors.0.clone()), expected);
+        assert_eq!(
+            ApiError::from(fields.errors).message,
+            "Invalid data. Expected a dictionary, but got null."
+        );
     }
 }

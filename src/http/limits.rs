@@ -1,14 +1,17 @@
 //! The gate before the routes: checks the access token once, counts the request, refuses what is too much.
 
 use std::net::IpAddr;
+use std::time::Instant;
 
 use actix_web::body::{EitherBody, MessageBody};
-use actix_web::dev::{ServiceRequest, ServiceResponse};
-use actix_web::http::Method;
+use actix_web::dev::{RequestHead, ServiceRequest, ServiceResponse};
 use actix_web::http::header::{HeaderMap, HeaderName, HeaderValue};
+use actix_web::http::{Method, StatusCode};
 use actix_web::middleware::Next;
-use actix_web::{Error, HttpMessage, web};
+use actix_web::{Error, HttpMessage, HttpRequest, web};
 use hub_actors::Clock;
+use hub_actors::clock::instant;
+use quick_cache::sync::Cache;
 use time::format_description::well_known::Rfc3339;
 
 pub use crate::cluster::limits::{Backend, Decision, LimitClass, Limiter, WINDOW};
@@ -22,6 +25,8 @@ use super::shape::is_under;
 const LIMIT: HeaderName = HeaderName::from_static("x-ratelimit-limit");
 const REMAINING: HeaderName = HeaderName::from_static("x-ratelimit-remaining");
 const RESET: HeaderName = HeaderName::from_static("x-ratelimit-reset");
+/// Senders that are remembered for a wrong guess.
+const SUSPECTS: usize = 10_000;
 
 /// What the gate does with a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -77,14 +82,10 @@ pub async fn gate<Body: MessageBody + 'static>(
     };
     let decision = match plan.class {
         Some(class) => {
-            let user = match &claims {
-                Ok(Some(claims)) if class == LimitClass::Standard => Some(format!("user:{}", claims.sub)),
-                _ => None,
+            let key = match &claims {
+                Ok(Some(claims)) => format!("user:{}", claims.sub),
+                _ => sender_key(request.head(), &state),
             };
-            let key = user.unwrap_or_else(|| {
-                let proxies = &state.settings.server.trusted_proxies;
-                address_key(client_address(request.head().peer_addr, request.headers(), proxies))
-            });
             let decision = state.limiter.check(class, &key).await;
             if !decision.allowed {
                 metrics::counter!("hub_rate_limited_total", "class" => class.as_str()).increment(1);
@@ -124,6 +125,47 @@ fn refuse<Body>(
     response.map_into_right_body()
 }
 
+/// Passes on whether a sender knows a secret, where who knows it is not counted: one who has not known it lately is, and
+/// cannot guess faster than [`LimitClass::Standard`] lets anybody ask.
+///
+/// # Errors
+/// That of the outcome, or 429.
+pub(super) async fn limit_guesses<Proof>(
+    request: &HttpRequest,
+    state: &AppState,
+    outcome: Result<Proof, ApiError>,
+) -> Result<Proof, ApiError> {
+    let key = sender_key(request.head(), state);
+    let is_wrong = matches!(&outcome, Err(error) if error.status == StatusCode::FORBIDDEN);
+    if !state.guesses.is_suspect(&key, is_wrong) {
+        return outcome;
+    }
+    let decision = state.limiter.check(LimitClass::Standard, &key).await;
+    if decision.allowed {
+        outcome
+    } else {
+        Err(ApiError::too_many(decision.limit, WINDOW, decision.retry_after))
+    }
+}
+
+/// Who has guessed wrong lately. Bounded: a sender that is forgotten is one that has just begun.
+pub struct Guesses(Cache<String, Instant>);
+
+impl Default for Guesses {
+    fn default() -> Self {
+        Self(Cache::new(SUSPECTS))
+    }
+}
+
+impl Guesses {
+    fn is_suspect(&self, sender: &str, is_wrong: bool) -> bool {
+        if is_wrong {
+            self.0.insert(sender.to_owned(), instant());
+        }
+        self.0.get(sender).is_some_and(|since| since.elapsed() < WINDOW)
+    }
+}
+
 /// Tells the sender what is left. The moment of the reset is RFC 3339, in UTC.
 fn describe(headers: &mut HeaderMap, decision: &Decision, clock: &Clock) {
     headers.insert(LIMIT, HeaderValue::from(decision.limit));
@@ -132,6 +174,12 @@ fn describe(headers: &mut HeaderMap, decision: &Decision, clock: &Clock) {
     if let Some(reset) = reset.ok().and_then(|reset| HeaderValue::try_from(reset).ok()) {
         headers.insert(RESET, reset);
     }
+}
+
+/// The counter of a sender who is nobody yet.
+fn sender_key(head: &RequestHead, state: &AppState) -> String {
+    let proxies = &state.settings.server.trusted_proxies;
+    address_key(client_address(head.peer_addr, head.headers(), proxies))
 }
 
 /// The counter of an address. Of IPv6 the first 64 bits count: one customer has at least so many addresses (RFC 6177).

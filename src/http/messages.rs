@@ -137,7 +137,7 @@ pub(super) async fn unread(identity: Identity, state: web::Data<AppState>) -> Re
     get, path = "/api/messages/{id}", tag = "messages",
     params(
         ("id" = uuid::Uuid, Path, description = "The conversation"),
-        ("limit" = Option<i64>, Query, description = "1 to 200; default 50"),
+        ("limit" = Option<i64>, Query, description = "From 1; more than 200 is 200; default 50"),
         ("offset" = Option<i64>, Query, description = "How many of the newest to leave out; default 0"),
         ("before" = Option<uuid::Uuid>, Query, description = "Only messages older than this one"),
     ),
@@ -336,7 +336,7 @@ impl Default for Complete {
 }
 
 fn range(query: &Query) -> Result<MessageRange, ApiError> {
-    let limit = query.number("limit", 1..=MAX_LIMIT)?;
+    let limit = query.at_most("limit", 1..=MAX_LIMIT)?;
     let offset = query.number("offset", 0..=MAX_OFFSET)?;
     let before = query.text("before").filter(|text| !text.is_empty()).map(|text| {
         text.parse()
@@ -377,8 +377,8 @@ mod tests {
             .ok()
             .unwrap();
         assert!(before.before.is_some());
+        assert_eq!(range("limit=201").ok().unwrap().limit, 200);
         for query in [
-            "limit=201",
             "limit=0",
             "limit=-1",
             "offset=x",

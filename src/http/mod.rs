@@ -20,6 +20,7 @@ pub mod media;
 pub mod messages;
 pub mod openapi;
 pub mod patience;
+pub mod pending;
 pub mod security;
 pub mod send;
 pub mod shape;
@@ -41,6 +42,7 @@ use metrics_exporter_prometheus::PrometheusHandle;
 
 pub use error::{ApiError, path_id};
 pub use identity::{AdminIdentity, Identity, SessionCache};
+pub(crate) use identity::{bearer, check_session, session_is_live};
 pub(crate) use send::resolve_reply;
 
 use crate::media::MediaCache;
@@ -67,6 +69,8 @@ pub struct AppState {
     pub tree: Tree,
     /// Rate limits.
     pub limiter: Arc<dyn Limiter>,
+    /// Who has guessed a secret wrong lately.
+    pub guesses: limits::Guesses,
     /// The log of API use.
     pub usage: UsageLog,
     /// The numbers that `/metrics` shows.
@@ -103,9 +107,9 @@ pub fn application(
         .wrap(from_fn(limits::gate))
         .wrap(from_fn(usage::observe))
         .wrap(from_fn(shape::render_errors))
-        .wrap(from_fn(patience::limit_body_time))
         .wrap(security::cors(&state.settings.server))
         .wrap(from_fn(security::guard))
+        .wrap(from_fn(patience::limit_body_time))
         .app_data(web::Data::new(security::Policy::new(&state.settings.server)))
         .app_data(state)
 }
@@ -131,6 +135,7 @@ pub fn configure(state: web::Data<AppState>) -> impl Fn(&mut ServiceConfig) {
             conversations::routes,
             actions::routes,
             messages::routes,
+            pending::routes,
             media::routes,
             send::routes,
             telegram::routes,

@@ -7,7 +7,8 @@ use utoipa::{Modify, OpenApi};
 use utoipa_swagger_ui::{Config, SwaggerUi};
 
 use super::{
-    accounts, actions, admin, auth, conversations, csrf, events, health, media, messages, send, telegram, webhooks,
+    accounts, actions, admin, auth, conversations, csrf, events, health, media, messages, pending, send, telegram,
+    webhooks,
 };
 
 const DOCUMENT: &str = "/api/openapi.json";
@@ -58,6 +59,8 @@ const DOCUMENT: &str = "/api/openapi.json";
         actions::delete,
         actions::add_reaction,
         actions::remove_reaction,
+        actions::assist,
+        pending::pending,
         media::media,
         telegram::auth::phone,
         telegram::auth::verify,

@@ -10,6 +10,7 @@ use std::time::Duration;
 use actix_web::body::{BodySize, BoxBody, MessageBody};
 use actix_web::dev::{Payload, ServiceRequest, ServiceResponse};
 use actix_web::error::PayloadError;
+use actix_web::http::header::TRANSFER_ENCODING;
 use actix_web::middleware::Next;
 use actix_web::{Error, HttpMessage, web};
 use bytes::Bytes;
@@ -19,18 +20,18 @@ use tokio::time::Sleep;
 use super::AppState;
 use super::shape::is_under;
 
-/// Middleware: ends the reading of a body that takes too long, and the connection of one that is answered before it has
-/// been read. What a socket sends has no end, and no body.
+/// Middleware, the outermost, so that no answer is given without it: ends the reading of a body that takes too long, and
+/// the connection of one that is answered before it has been read. What a socket sends has no end, and is no body.
 ///
 /// # Errors
-/// Those of the routes.
-pub async fn limit_body_time(
+/// Those of what is inside.
+pub async fn limit_body_time<Body: MessageBody + 'static>(
     state: web::Data<AppState>,
     mut request: ServiceRequest,
-    next: Next<BoxBody>,
+    next: Next<Body>,
 ) -> Result<ServiceResponse<Answer>, Error> {
     let mut unread = None;
-    if !is_under(request.match_info().as_str(), "/ws") {
+    if !is_socket(&request) {
         let payload = request.take_payload();
         if !matches!(payload, Payload::None) {
             let patience = Duration::from_secs(state.settings.server.body_seconds);
@@ -40,8 +41,26 @@ pub async fn limit_body_time(
             unread = Some(shared);
         }
     }
-    let response = next.call(request).await?;
-    Ok(response.map_body(|_, body| Answer { body, _unread: unread }))
+    match next.call(request).await {
+        Ok(response) => Ok(response
+            .map_into_boxed_body()
+            .map_body(|_, body| Answer { body, _unread: unread })),
+        Err(mut error) => {
+            // What is answered for the error must hold on to the body as well.
+            error.add_response_mapper(move |response| {
+                let unread = unread.clone();
+                response.map_body(|_, body| BoxBody::new(Answer { body, _unread: unread }))
+            });
+            Err(error)
+        }
+    }
+}
+
+/// Whether what follows the head are a socket's frames. A chunked body is one, whatever else the head says.
+fn is_socket(request: &ServiceRequest) -> bool {
+    is_under(request.match_info().as_str(), "/ws")
+        && request.head().upgrade()
+        && !request.headers().contains_key(TRANSFER_ENCODING)
 }
 
 /// The body of an answer, and with it what the handler left unread: `actix-http` waits without end for the rest of a
@@ -117,22 +136,22 @@ mod tests {
         Rc::new(RefCell::new(stream))
     }
 
+    /// One byte after another, each of which has to be waited for.
+    fn drops() -> impl Stream<Item = Result<Bytes, PayloadError>> + Unpin {
+        Box::pin(stream::repeat_with(|| Ok(Bytes::from_static(b"x"))).then(|drop| async {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+            drop
+        }))
+    }
+
     #[tokio::test]
     async fn a_body_in_drops_has_an_end() {
-        let drops = stream::unfold(0, |number| async move {
-            tokio::time::sleep(Duration::from_millis(5)).await;
-            Some((Ok(Bytes::from_static(b"x")), number + 1))
-        });
-        let mut body = Hurried::new(shared(Box::pin(drops)), Duration::from_millis(100));
-        let mut taken = 0;
-        let error = loop {
-            match body.next().await.unwrap() {
-                Ok(_) => taken += 1,
-                Err(error) => break error,
-            }
-        };
-        assert!(is_too_slow(&error), "{error}");
-        assert!(taken > 0, "the first drops are taken");
+        let body = Hurried::new(shared(drops()), Duration::from_millis(30));
+        let error = body.filter_map(|drop| async { drop.err() }).boxed_local().next().await;
+        assert!(is_too_slow(&error.unwrap()));
+        let body = Hurried::new(shared(drops()), Duration::from_hours(1));
+        let taken: Vec<_> = body.take(5).map(Result::unwrap).collect().await;
+        assert_eq!(taken.len(), 5, "what comes in time is taken");
     }
 
     #[tokio::test]

@@ -61,6 +61,8 @@ pub fn cors(settings: &ServerSettings) -> Cors {
         ])
         .expose_headers([
             "content-type",
+            "idempotency-replayed",
+            "preference-applied",
             "x-csrftoken",
             "x-ratelimit-limit",
             "x-ratelimit-remaining",
@@ -103,9 +105,9 @@ impl Policy {
     }
 }
 
-/// Middleware, the outermost: gives each request an id (a sane one of the sender's is taken over) and a span in the log,
-/// sends plain HTTP to HTTPS where the settings want it, and adds the id and the security headers to every answer. The
-/// span holds the path without its query: the query may carry a token.
+/// Middleware around all that answers: gives each request an id (a sane one of the sender's is taken over) and a span in
+/// the log, sends plain HTTP to HTTPS where the settings want it, and adds the id and the security headers to every answer.
+/// The span holds the path without its query: the query may carry a token.
 ///
 /// # Errors
 /// Those of what is inside.
@@ -119,11 +121,11 @@ pub async fn guard<Body: MessageBody + 'static>(
     let id = request.headers().get(REQUEST_ID).and_then(sane_request_id);
     let id = id.unwrap_or_else(|| Uuid::new_v4().to_string());
     let scheme = forwarded_scheme(request.head(), &settings.trusted_proxies);
-    let mut response = if settings.https_redirect
+    let outcome = if settings.https_redirect
         && scheme == Some(Scheme::Http)
         && let Some(target) = https_target(&request, settings)
     {
-        request.into_response(to_https(&target)).map_into_right_body()
+        Ok(request.into_response(to_https(&target)).map_into_right_body())
     } else {
         let span = tracing::info_span!(
             "request",
@@ -142,9 +144,26 @@ pub async fn guard<Body: MessageBody + 'static>(
         } else {
             span.in_scope(|| tracing::debug!(status = status.as_u16(), "answered"));
         }
-        outcome?.map_into_left_body()
+        outcome.map(ServiceResponse::map_into_left_body)
     };
-    let headers = response.headers_mut();
+    let protect = move |headers: &mut HeaderMap| add_headers(headers, &policy, scheme, &id);
+    match outcome {
+        Ok(mut response) => {
+            protect(response.headers_mut());
+            Ok(response)
+        }
+        // For example of a panic: what is answered for it is made outside.
+        Err(mut error) => {
+            error.add_response_mapper(move |mut response| {
+                protect(response.headers_mut());
+                response
+            });
+            Err(error)
+        }
+    }
+}
+
+fn add_headers(headers: &mut HeaderMap, policy: &Policy, scheme: Option<Scheme>, id: &str) {
     for (name, value) in [
         (header::X_FRAME_OPTIONS, "DENY"),
         (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
@@ -163,7 +182,6 @@ pub async fn guard<Body: MessageBody + 'static>(
     if let Ok(id) = HeaderValue::try_from(id) {
         headers.insert(REQUEST_ID, id);
     }
-    Ok(response)
 }
 
 /// Whether cookies may be kept from plain HTTP: the person is known to come by HTTPS.

@@ -1,4 +1,4 @@
-//! The shapes of errors, and the outermost middleware that gives every failure the shape that its path's clients read.
+//! The shapes of errors, and the middleware that gives every failure the shape that its path's clients read.
 
 use std::panic::AssertUnwindSafe;
 
@@ -112,12 +112,17 @@ pub async fn render_errors<Body: MessageBody + 'static>(
             Some(error) => Ok(rewrite(response, &error, shape)),
             None => Ok(response.map_into_boxed_body()),
         },
-        Ok(Err(error)) => Err(of_actix_error(&error, None).into()),
+        Ok(Err(error)) => Err(shaped(of_actix_error(&error, None), shape)),
         Err(_panic) => {
             tracing::error!(%method, "a handler panicked");
-            Err(ApiError::internal().into())
+            Err(shaped(ApiError::internal(), shape))
         }
     }
+}
+
+/// The request is gone, and with it the way to answer it here: the error takes its shape along.
+fn shaped(error: ApiError, shape: Shape) -> Error {
+    ApiError { shape, ..error }.into()
 }
 
 fn rewrite<Body: MessageBody + 'static>(
@@ -304,19 +309,26 @@ mod tests {
     }
 
     #[actix_web::test]
-    async fn a_panic_becomes_a_plain_500() {
+    async fn a_panic_becomes_a_plain_500_in_the_shape_of_its_path() {
         let app = init_service(
             App::new()
                 .wrap(from_fn(render_errors))
-                .route("/api/auth/me", web::get().to(panic)),
+                .route("/api/auth/me", web::get().to(panic))
+                .route("/api/conversations", web::get().to(panic)),
         )
         .await;
-        let error = actix_web::dev::Service::call(&app, TestRequest::get().uri("/api/auth/me").to_request())
-            .await
-            .unwrap_err();
-        assert_eq!(
-            error.as_response_error().status_code(),
-            StatusCode::INTERNAL_SERVER_ERROR
-        );
+        for (path, body) in [
+            (
+                "/api/auth/me",
+                r#"{"error":{"code":"INTERNAL_ERROR","message":"An unexpected error occurred","retryable":false}}"#,
+            ),
+            ("/api/conversations", r#"{"error":"An unexpected error occurred"}"#),
+        ] {
+            let call = actix_web::dev::Service::call(&app, TestRequest::get().uri(path).to_request());
+            let response = call.await.unwrap_err().error_response();
+            assert_eq!(response.status(), StatusCode::INTERNAL_SERVER_ERROR, "{path}");
+            let written = actix_web::body::to_bytes(response.into_body()).await.ok().unwrap();
+            assert_eq!(written, body, "{path}");
+        }
     }
 }

@@ -61,6 +61,7 @@ pub struct Folder {
     root: PathBuf,
     files: RwLock<Arc<Files>>,
     scanned: Mutex<Instant>,
+    pause: Duration,
 }
 
 impl Site {
@@ -69,6 +70,10 @@ impl Site {
     /// # Errors
     /// When the folder cannot be read, holds no `index.html`, or far too many files.
     pub fn load(settings: &FrontendSettings) -> io::Result<Self> {
+        Self::load_with_pause(settings, RESCAN_PAUSE)
+    }
+
+    fn load_with_pause(settings: &FrontendSettings, pause: Duration) -> io::Result<Self> {
         let Some(dist) = &settings.dist else {
             return Ok(Self::BuiltIn);
         };
@@ -84,6 +89,7 @@ impl Site {
             root,
             files: RwLock::new(Arc::new(files)),
             scanned: Mutex::new(instant()),
+            pause,
         }))
     }
 }
@@ -140,7 +146,7 @@ impl Folder {
     async fn rescan(&self) {
         {
             let mut scanned = self.scanned.lock().unwrap_or_else(PoisonError::into_inner);
-            if scanned.elapsed() < RESCAN_PAUSE {
+            if scanned.elapsed() < self.pause {
                 return;
             }
             *scanned = instant();
@@ -258,6 +264,10 @@ mod tests {
     }
 
     fn dist() -> Dist {
+        dist_with_pause(Duration::from_hours(1))
+    }
+
+    fn dist_with_pause(pause: Duration) -> Dist {
         let parent = tempfile::tempdir().unwrap();
         let dist = parent.path().join("dist");
         fs::create_dir_all(dist.join("assets")).unwrap();
@@ -269,10 +279,10 @@ mod tests {
         fs::write(parent.path().join("secret.txt"), "canary").unwrap();
         std::os::unix::fs::symlink(parent.path().join("secret.txt"), dist.join("link.txt")).unwrap();
         std::os::unix::fs::symlink(parent.path(), dist.join("up")).unwrap();
-        let site = Site::load(&FrontendSettings {
+        let settings = FrontendSettings {
             dist: Some(dist.clone()),
-        })
-        .unwrap();
+        };
+        let site = Site::load_with_pause(&settings, pause).unwrap();
         Dist {
             _parent: parent,
             dist,
@@ -380,12 +390,16 @@ mod tests {
     }
 
     #[actix_web::test]
-    async fn a_new_build_is_noticed() {
-        let Dist { site, dist, _parent } = dist();
-        fs::write(dist.join("assets/app-3c4d.js"), "newer").unwrap();
-        assert_eq!(get(&site, "/assets/app-3c4d.js").await.unwrap().0, 404);
-        tokio::time::sleep(RESCAN_PAUSE + Duration::from_millis(50)).await;
-        assert_eq!(get(&site, "/assets/app-3c4d.js").await.unwrap().3, "newer");
+    async fn a_new_build_is_noticed_after_a_pause() {
+        for (pause, status, body) in [
+            (Duration::from_hours(1), 404, "Asset not found"),
+            (Duration::ZERO, 200, "newer"),
+        ] {
+            let Dist { site, dist, _parent } = dist_with_pause(pause);
+            fs::write(dist.join("assets/app-3c4d.js"), "newer").unwrap();
+            let (found, _, _, text) = get(&site, "/assets/app-3c4d.js").await.unwrap();
+            assert_eq!((found, text.as_str()), (status, body));
+        }
     }
 
     #[actix_web::test]

@@ -18,6 +18,7 @@ use hub_actors::ports::StoreError;
 use time::OffsetDateTime;
 
 use super::AppState;
+use super::conversations::is_platform_name;
 use super::identity::CheckedClaims;
 use crate::store::{Store, UsageKind, UsageRecord};
 
@@ -180,9 +181,10 @@ fn platform_of(route: &str, parameter: Option<&str>) -> Option<String> {
             .or_else(|| route.strip_prefix("/api/accounts/"))?;
         rest.split('/').next().filter(|name| !name.starts_with('{'))
     };
+    // What a person wrote there may be anything, and one row that the database refuses loses all that are written with it.
     parameter
         .or_else(named)
-        .filter(|name| name.len() <= 50)
+        .filter(|name| is_platform_name(name))
         .map(str::to_owned)
 }
 
@@ -280,5 +282,12 @@ mod tests {
             Some("gmail")
         );
         assert_eq!(platform_of("/api/messages", None), None);
+        for wrong in ["a\0b", "", "Gmail", "é", &"x".repeat(51)] {
+            assert_eq!(
+                platform_of("/api/oauth/connect/{platform}", Some(wrong)),
+                None,
+                "{wrong:?}"
+            );
+        }
     }
 }

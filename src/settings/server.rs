@@ -118,7 +118,7 @@ fn is_origin(text: &str) -> bool {
 pub struct LimitSettings {
     /// Requests of one user in a minute.
     pub standard_per_minute: u32,
-    /// Attempts of one address in a minute to register, log in, refresh or verify.
+    /// Attempts in a minute: of one address to register, log in or refresh, of one user to log in to a platform.
     pub strict_per_minute: u32,
 }
 

@@ -2,7 +2,7 @@
 
 use hub_actors::domain::{DeliveryStatus, Message, MessageKind, Reaction};
 use hub_actors::ports::StoreError;
-use hub_actors::{ConversationId, ExternalId, MessageId, UserId};
+use hub_actors::{AccountId, ConversationId, ExternalId, MessageId, UserId};
 use time::OffsetDateTime;
 use tokio_postgres::Row;
 use uuid::Uuid;
@@ -30,6 +30,22 @@ pub struct MessagePage {
     pub messages: Vec<Message>,
     /// How many messages the conversation has in all.
     pub total: i64,
+}
+
+/// A message that has not gone out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PendingMessage {
+    pub id: MessageId,
+    pub account_id: AccountId,
+    pub conversation_id: ConversationId,
+    /// When it was accepted.
+    pub created_at: OffsetDateTime,
+}
+
+/// The lowest id that can have been made at a time: ids begin with their milliseconds (RFC 9562, section 5.7).
+fn first_id(time: OffsetDateTime) -> Uuid {
+    let milliseconds = u64::try_from(time.unix_timestamp_nanos() / 1_000_000).unwrap_or(0);
+    uuid::Builder::from_unix_timestamp_millis(milliseconds, &[0; 10]).into_uuid()
 }
 
 /// The columns that [`message`] reads, in its order; `r` is what [`reactions_of`] joins.
@@ -204,6 +220,34 @@ impl Store {
         rows.iter().map(|row| message(row, self.vault())).collect()
     }
 
+    /// The user's messages since a time that have not gone out, or are not known to have, newest first.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn pending_messages(
+        &self,
+        user_id: UserId,
+        since: OffsetDateTime,
+        limit: i64,
+    ) -> Result<Vec<PendingMessage>, StoreError> {
+        let rows = self
+            .query(
+                "SELECT message_id, account_id, conversation_id, created_at FROM outbox \
+                 WHERE id >= $2 AND user_id = $1 AND message_id IS NOT NULL ORDER BY id DESC LIMIT $3",
+                &[&user_id.0, &first_id(since), &limit.max(0)],
+            )
+            .await?;
+        let pending = |row: &Row| {
+            Ok(PendingMessage {
+                id: MessageId(read(row, 0)?),
+                account_id: AccountId(read(row, 1)?),
+                conversation_id: ConversationId(read(row, 2)?),
+                created_at: read(row, 3)?,
+            })
+        };
+        rows.iter().map(pending).collect()
+    }
+
     /// The user's message of that id.
     ///
     /// # Errors
@@ -227,3 +271,19 @@ impl Store {
 
 /// PostgreSQL's timestamps begin in 4713 BC, so the first year of our era is safely inside.
 const EARLIEST: OffsetDateTime = time::macros::datetime!(0001-01-01 0:00 UTC);
+
+#[cfg(test)]
+mod tests {
+    use hub_actors::OutboxId;
+    use time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn no_id_of_a_time_is_below_the_first() {
+        let now = hub_actors::Clock::system().now();
+        let id = OutboxId::generate(now).0;
+        assert!(first_id(now) <= id && first_id(now - Duration::MINUTE) < id);
+        assert!(first_id(now + Duration::MINUTE) > id);
+    }
+}

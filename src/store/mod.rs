@@ -45,7 +45,7 @@ use tokio_postgres::types::ToSql;
 pub use accounts::NewAccount;
 pub use conversations::{ConversationFilter, ConversationPage};
 pub use inspect::{Inspection, is_in_use};
-pub use messages::{MessagePage, MessageRange};
+pub use messages::{MessagePage, MessageRange, PendingMessage};
 pub use sessions::{NewRefreshToken, Rotation};
 pub use usage::{UsageKind, UsageRecord};
 pub use users::User;

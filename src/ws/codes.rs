@@ -43,11 +43,6 @@ impl CloseCode {
             Self::Flood => (4503, "too many commands at once"),
         }
     }
-
-    /// Whether the client should connect again by itself.
-    pub fn is_reconnect(self) -> bool {
-        self.parts().0 < 4500
-    }
 }
 
 impl From<CloseReason> for CloseCode {
@@ -76,13 +71,13 @@ mod tests {
             CloseCode::PositionGone,
             CloseCode::Silent,
         ];
-        assert!(back.iter().all(|code| code.is_reconnect()));
+        assert!(back.iter().all(|code| (4000..4500).contains(&code.parts().0)));
         let stay = [
             CloseCode::SessionEnded,
             CloseCode::TooMany,
             CloseCode::Protocol,
             CloseCode::Flood,
         ];
-        assert!(stay.iter().all(|code| !code.is_reconnect()));
+        assert!(stay.iter().all(|code| (4500..5000).contains(&code.parts().0)));
     }
 }

@@ -13,12 +13,12 @@ use std::str::FromStr;
 use hub_actors::domain::{Idempotency, NewMessage, Refusal};
 use hub_actors::ports::StoreError;
 use hub_actors::tree::CommandError;
-use hub_actors::{ConversationId, MessageId, OutboxId, SessionId};
+use hub_actors::{ConversationId, MessageId, OutboxId};
 use serde_json::{Value, json};
 
 use crate::cluster::limits::LimitClass;
 use crate::http::send::SendRequest;
-use crate::http::{AppState, resolve_reply};
+use crate::http::{AppState, resolve_reply, session_is_live};
 use crate::vault::tokens::Claims;
 
 /// Longest id that a client may give its command, in characters.
@@ -158,15 +158,6 @@ fn send(data: &Value) -> Result<SendRequest, String> {
         Some(_) => Ok(request),
         None => Err("clientId: is required".to_owned()),
     }
-}
-
-/// Whether the signed-in session lives.
-///
-/// # Errors
-/// When the database has to be asked and is away.
-pub(super) async fn session_is_live(state: &AppState, session_id: SessionId) -> Result<bool, StoreError> {
-    let ask = || state.store.session_is_live(session_id);
-    state.sessions.is_live(session_id, ask).await
 }
 
 /// Carries a command out and answers with the frame's content; none when the session has ended.

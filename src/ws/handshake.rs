@@ -7,12 +7,12 @@ use actix_web::http::header::{self, HeaderMap};
 use actix_web::{HttpRequest, HttpResponse, web};
 use hub_actors::domain::StreamPosition;
 use serde::Deserialize;
+use url::Url;
 
-use super::commands::session_is_live;
 use super::socket::Socket;
 use super::transport;
 use super::wire::Wire;
-use crate::http::{ApiError, AppState};
+use crate::http::{ApiError, AppState, bearer, check_session};
 use crate::vault::tokens::Claims;
 
 /// Registers the socket's two addresses.
@@ -39,9 +39,7 @@ async fn open(
 ) -> Result<HttpResponse, ApiError> {
     check_origin(&request, &state)?;
     let claims = claims(&request, parameters.token.as_deref(), &state)?;
-    if !session_is_live(&state, claims.sid).await? {
-        return Err(refused("SESSION_ENDED", "The session has ended. Please sign in again."));
-    }
+    check_session(&state, claims.sid).await.map_err(refusal)?;
     let since = parameters
         .since
         .as_deref()
@@ -60,19 +58,25 @@ fn refused(code: &'static str, message: &str) -> ApiError {
     ApiError::new(StatusCode::FORBIDDEN, code, message)
 }
 
+/// The same for who is refused elsewhere with 401; a database that is away stays a 503.
+fn refusal(error: ApiError) -> ApiError {
+    let status = match error.status {
+        StatusCode::UNAUTHORIZED => StatusCode::FORBIDDEN,
+        status => status,
+    };
+    ApiError { status, ..error }
+}
+
 fn claims(request: &HttpRequest, query: Option<&str>, state: &AppState) -> Result<Claims, ApiError> {
     let headers = request.headers();
-    let token = query.or_else(|| bearer(headers)).or_else(|| sub_protocol(headers));
+    // A header of another kind, such as a proxy's own, says nothing about the person.
+    let bearer = || bearer(headers).ok().flatten();
+    let token = query.or_else(bearer).or_else(|| sub_protocol(headers));
     let token = token.ok_or_else(|| refused("UNAUTHORIZED", "An access token is missing"))?;
     state
         .tokens
         .verify_for_socket(token, state.settings.auth.socket_grace)
         .map_err(|_| refused("INVALID_TOKEN", "Invalid access token"))
-}
-
-fn bearer(headers: &HeaderMap) -> Option<&str> {
-    let (scheme, token) = headers.get(header::AUTHORIZATION)?.to_str().ok()?.split_once(' ')?;
-    scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
 }
 
 fn sub_protocol(headers: &HeaderMap) -> Option<&str> {
@@ -97,12 +101,49 @@ fn check_origin(request: &HttpRequest, state: &AppState) -> Result<(), ApiError>
         .split_once("://")
         .is_some_and(|(_, origin_host)| origin_host.eq_ignore_ascii_case(host));
     let server = &state.settings.server;
-    let is_public = server.public_url.as_deref().is_some_and(|url| url == origin);
-    if is_own || is_public || server.cors_origins.iter().any(|allowed| allowed == origin) {
+    let mut allowed = server.public_url.iter().chain(&server.cors_origins);
+    if is_own || allowed.any(|url| is_same_origin(url, origin)) {
         return Ok(());
     }
     Err(refused(
         "FORBIDDEN_ORIGIN",
         "This origin may not open a socket: add it to server.cors_origins",
     ))
+}
+
+/// Whether two addresses have one scheme, host and port (RFC 6454, section 5), however they are written.
+fn is_same_origin(one: &str, other: &str) -> bool {
+    let origin = |text| Url::parse(text).ok().map(|url| url.origin());
+    origin(one).is_some_and(|one| origin(other) == Some(one))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_origin_is_compared_and_not_its_text() {
+        for url in [
+            "https://hub.example.org",
+            "https://hub.example.org/base",
+            "https://hub.example.org:443",
+            "HTTPS://Hub.Example.ORG/",
+        ] {
+            assert!(is_same_origin(url, "https://hub.example.org"), "{url}");
+            for other in [
+                "http://hub.example.org",
+                "https://hub.example.org:8443",
+                "https://hub.example.org.evil.example",
+                "https://evil.example",
+                "null",
+                "",
+            ] {
+                assert!(!is_same_origin(url, other), "{url} {other}");
+            }
+        }
+        assert!(
+            !is_same_origin("data:x", "data:x"),
+            "what has no origin has none in common"
+        );
+    }
 }

@@ -19,7 +19,7 @@ use super::codes::CloseCode;
 use super::commands::{self, Act};
 use super::transport::{Context, Message, ProtocolError};
 use super::wire::Wire;
-use crate::http::AppState;
+use crate::http::{AppState, session_is_live};
 use crate::vault::tokens::Claims;
 use crate::views::frames::text_frame;
 
@@ -110,7 +110,7 @@ impl Socket {
     /// together do not ask together.
     fn check_session(&mut self, context: &mut Context<Self>) {
         let (state, session_id) = (self.state.clone(), self.claims.sid);
-        let work = async move { commands::session_is_live(&state, session_id).await };
+        let work = async move { session_is_live(&state, session_id).await };
         context.spawn(work.into_actor(self).map(|is_live, socket, context| {
             match is_live {
                 Ok(true) => {}

@@ -139,6 +139,7 @@ async fn a_conversation_is_read_page_by_page(kind: Kind) {
         ("limit=4&offset=2", 4, true),
         ("limit=5&offset=2", 5, false),
         ("limit=200", 7, false),
+        ("limit=1000", 7, false),
         ("offset=7", 0, false),
     ] {
         let page = user.get(&format!("/api/messages/{chat}?{query}")).await.expect(200);

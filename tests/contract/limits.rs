@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use crate::bed::{Bed, Slot, slot};
-use crate::support::{self, Answer, Client, Database, Kind, PASSWORD, Process};
+use crate::support::{self, ADMIN_TOKEN, Answer, Client, Database, Kind, PASSWORD, Process};
 
 /// Each test has a hub of its own: they share one address, and with it the strict counter.
 static STANDARD: Slot = slot();
@@ -114,6 +114,52 @@ fn three_attempts_of_an_address_at_all_strict_routes_together() {
         user.get("/api/auth/me").await.expect(200);
         let body = json!({ "refreshToken": user.refresh_token });
         user.post("/api/auth/logout", &body).await.expect(200);
+    });
+}
+
+#[test]
+fn logins_to_a_platform_are_counted_for_the_user_and_not_for_the_address() {
+    static LOGINS: Slot = slot();
+    support::run(async {
+        let bed = Bed::shared(&LOGINS, |settings| settings.limits.strict_per_minute = 3);
+        let (user, other) = (bed.user().await, bed.user().await);
+        let verify = async |user: &Client| user.post("/api/telegram/auth/verify", &json!({})).await;
+        for left in (0..3).rev() {
+            let answer = verify(&user).await;
+            answer.expect(400);
+            assert_eq!(header(&answer, "x-ratelimit-remaining"), left.to_string());
+        }
+        assert_refused(&verify(&user).await, "3");
+        verify(&other).await.expect(400);
+        let garbage = json!({ "refreshToken": "garbage" });
+        user.post("/api/auth/refresh", &garbage).await.expect(401);
+        assert_refused(&user.post("/api/auth/refresh", &garbage).await, "3");
+        verify(&other).await.expect(400);
+    });
+}
+
+#[test]
+fn the_operators_token_cannot_be_guessed_at_the_numbers_either() {
+    static GUESSES: Slot = slot();
+    support::run(async {
+        let bed = Bed::shared(&GUESSES, |settings| settings.limits.standard_per_minute = 3);
+        let mut operator = bed.client();
+        operator.token = Some(ADMIN_TOKEN.to_owned());
+        for _ in 0..10 {
+            operator.get("/metrics").await.expect(200);
+            bed.client().get("/metrics").await.expect(401);
+        }
+        let mut guess = bed.client();
+        guess.token = Some("an-administration-token-for-testz".to_owned());
+        for _ in 0..3 {
+            guess.get("/metrics").await.expect(403);
+        }
+        let refused = guess.get("/metrics").await;
+        assert_eq!(refused.expect(429)["error"]["code"], "RATE_LIMIT_EXCEEDED");
+        assert!(refused.headers.contains_key("retry-after"));
+        // Else whoever guesses would learn it when the guess is right.
+        operator.get("/metrics").await.expect(429);
+        guess.get("/api/admin/tree").await.expect(429);
     });
 }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use crate::bed::{Bed, Slot, assert_both_casings, assert_utc, slot};
+use crate::bed::{Bed, Slot, assert_both_casings, assert_utc, column, slot};
 use crate::on_both_databases;
 use crate::support::{self, Client, Correspondent, Hub, Kind, Reply, answer};
 
@@ -120,6 +120,55 @@ fn respond_async_is_answered_right_after_the_commit() {
             (message["status"] == "sent").then_some(message)
         });
         assert_eq!(status.await["id"], pending["message"]["id"]);
+    });
+}
+
+#[test]
+fn a_page_learns_what_has_not_gone_out() {
+    support::run(async {
+        let bed = Bed::usual();
+        let (user, peer, channel) = bed.linked().await;
+        let other = bed.user().await;
+        let chat = user.receive(&channel, "c1", "m1", "hello").await;
+        peer.reply("c1", [Reply::Late(Duration::from_secs(1)), Reply::Refuse(400, None)]);
+        let pending = async |user: &Client, header: &'static str| {
+            let request = user.request(Method::GET, "/api/platforms/instagram/pending");
+            let list = answer(request.header(header, "same-origin")).await.expect(200);
+            assert_eq!(list["count"], list["pendingMessages"].as_array().unwrap().len());
+            list["pendingMessages"].clone()
+        };
+        assert_eq!(pending(&user, "sec-fetch-site").await, json!([]));
+        let late = user.try_send(&chat, "late", None, true).await.unwrap().expect(202);
+        let list = pending(&user, "sec-fetch-site").await;
+        assert_eq!(list.as_array().unwrap().len(), 1, "{list}");
+        assert_eq!(list[0]["id"], late["pendingId"]);
+        assert_eq!(list[0]["conversationId"], chat.as_str());
+        assert_eq!(list[0]["accountId"], channel.account_id.as_str());
+        assert_utc(&list[0]["createdAt"]);
+        for header in ["origin", "referer"] {
+            assert_eq!(pending(&user, header).await[0]["id"], late["pendingId"], "{header}");
+        }
+        assert_eq!(pending(&other, "sec-fetch-site").await, json!([]), "another's");
+        assert_eq!(pending(&user, "x-other").await, json!([]), "a program's");
+        let refused = user.send(&chat, "refused", None).await.expect(502);
+        let list = pending(&user, "sec-fetch-site").await;
+        assert_eq!(column(&list, "id"), [refused["messageId"].as_str().unwrap()]);
+        bed.client().get("/api/platforms/instagram/pending").await.expect(401);
+    });
+}
+
+#[test]
+fn suggestions_are_refused_in_words() {
+    support::run(async {
+        let bed = Bed::usual();
+        let user = bed.user().await;
+        let path = format!("/api/messages/{}/ai-assist", crate::bed::NOBODY);
+        bed.client().post(&path, &json!({})).await.expect(401);
+        let refused = user.post(&path, &json!({ "action": "suggest" })).await.expect(503);
+        assert_eq!(
+            refused,
+            json!({ "error": "AI suggestions are not set up on this hub." })
+        );
     });
 }
 

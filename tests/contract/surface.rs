@@ -3,9 +3,10 @@
 use std::path::Path;
 
 use reqwest::Method;
+use serde_json::json;
 
 use crate::bed::{Bed, Slot, slot};
-use crate::support::{self, answer};
+use crate::support::{self, Correspondent, Database, Kind, Process, answer};
 
 /// A hub behind a proxy, which one other origin may call.
 static PROXIED: Slot = slot();
@@ -98,6 +99,27 @@ fn every_answer_is_guarded_and_has_an_id() {
 }
 
 #[test]
+fn a_panic_is_answered_in_the_shape_of_its_path_and_guarded() {
+    support::run(async {
+        let database = Database::fresh(Kind::Postgres).await;
+        let hub = Process::start_with(&database, &[("FAILPOINTS", "send.parsed=1*panic")]).await;
+        let mut user = hub.client();
+        user.register().await;
+        let channel = user.link(&Correspondent::start()).await;
+        let chat = user.receive(&channel, "c1", "m1", "hello").await;
+        let request = user
+            .request(Method::POST, &format!("/api/messages/{chat}/send"))
+            .header("x-request-id", "the-one-that-fails");
+        let failed = answer(request.json(&json!({ "content": "x" }))).await;
+        assert_eq!(failed.expect(500), json!({ "error": "An unexpected error occurred" }));
+        assert_eq!(failed.headers["x-request-id"], "the-one-that-fails");
+        assert_eq!(failed.headers["x-frame-options"], "DENY");
+        assert!(failed.headers.contains_key("content-security-policy"));
+        user.send(&chat, "x", None).await.expect(201);
+    });
+}
+
+#[test]
 fn only_configured_origins_may_call_from_a_browser() {
     support::run(async {
         let bed = proxied();
@@ -139,10 +161,14 @@ fn only_configured_origins_may_call_from_a_browser() {
                 .contains("origin")
         );
         let exposed = refused.headers["access-control-expose-headers"].to_str().unwrap();
-        assert!(
-            exposed.contains("retry-after") && exposed.contains("x-ratelimit-remaining"),
-            "{exposed}"
-        );
+        for name in [
+            "retry-after",
+            "x-ratelimit-remaining",
+            "idempotency-replayed",
+            "preference-applied",
+        ] {
+            assert!(exposed.contains(name), "{exposed}");
+        }
     });
 }
 

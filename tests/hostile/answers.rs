@@ -16,8 +16,10 @@ pub fn check(method: &Method, path: &str, answer: &Answer) -> Outcome {
         let text: String = answer.text.chars().take(300).collect();
         Err(format!("{method} {path}: {what}: {status} {text}"))
     };
-    // This hub has no application of its own at Telegram, and says so.
-    let is_unset = status == 503 && path.starts_with("/api/telegram/auth/") && answer.text.contains("my.telegram.org");
+    // This hub has neither an application of its own at Telegram nor a model, and says so.
+    let has_no_application = path.starts_with("/api/telegram/auth/") && answer.text.contains("my.telegram.org");
+    let has_no_model = path.ends_with("/ai-assist") && answer.text.contains("not set up on this hub");
+    let is_unset = status == 503 && (has_no_application || has_no_model);
     if status >= 500 && !is_unset {
         return fail("a fault of the hub");
     }
@@ -65,7 +67,7 @@ pub fn names(field: &str, answer: &Answer) -> bool {
         || is_over
         || text.contains(field)
         || text.contains("JSON parse error")
-        || text.contains("non_field_errors")
+        || text.contains("Expected a dictionary")
 }
 
 fn is_list_of_texts(value: &Value) -> bool {

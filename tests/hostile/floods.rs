@@ -124,6 +124,49 @@ fn silent_connections_and_slow_requests_are_ended_and_cost_others_nothing() {
     target.assert_well();
 }
 
+#[test]
+fn a_body_without_an_end_ends_also_where_nobody_reads_it() {
+    let target = Target::start_with(&[
+        ("HUB__SERVER__TRUSTED_PROXIES", "127.0.0.0/8"),
+        ("HUB__SERVER__HTTPS_REDIRECT", "true"),
+        ("HUB__SERVER__CORS_ORIGINS", "https://inbox.example.org"),
+    ]);
+    target.run(async {
+        let shake_hands = "Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n\
+            Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n";
+        let preflight = "Origin: https://inbox.example.org\r\nAccess-Control-Request-Method: GET\r\n";
+        let cases = [
+            ("OPTIONS /x", preflight.to_owned(), 200),
+            ("POST /ws/x", String::new(), 404),
+            ("POST /ws/x", shake_hands.to_owned(), 404),
+            ("GET /ws/messages/", String::new(), 403),
+            ("GET /ws/messages/", shake_hands.to_owned(), 403),
+            ("GET /", "X-Forwarded-Proto: http\r\n".to_owned(), 308),
+            ("GET /health", String::new(), 200),
+        ];
+        let mut open = Vec::new();
+        for (line, headers, expected) in &cases {
+            for more in ["", "5\r\nhello\r\n"] {
+                let mut stream = connect(target.hub.address).await;
+                let head = format!("{line} HTTP/1.1\r\nHost: hub\r\n{headers}Transfer-Encoding: chunked\r\n\r\n{more}");
+                stream.write_all(head.as_bytes()).await.unwrap();
+                open.push((format!("{line} {headers}"), stream, *expected));
+            }
+        }
+        for (name, mut stream, expected) in open {
+            let answer = read_to_end(&mut stream, Duration::from_secs(10)).await;
+            let answer = answer.unwrap_or_else(|| panic!("{name}: the connection stays open"));
+            assert_eq!(
+                status(&answer),
+                Some(expected),
+                "{name}: {}",
+                String::from_utf8_lossy(&answer)
+            );
+        }
+    });
+    target.assert_well();
+}
+
 /// Sends a byte each half second until the other side ends. True when it does.
 async fn drip(mut stream: TcpStream, byte: &[u8]) -> bool {
     for _ in 0..60 {

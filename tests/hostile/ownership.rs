@@ -14,10 +14,12 @@ use crate::target::Target;
 pub const NOBODY: &str = "0190a3c4-0000-7000-8000-00000000abcd";
 
 /// Routes on which no person acts. What they may tell and change is tested elsewhere.
-const NOT_PERSONAL: [(&str, &str); 5] = [
+const NOT_PERSONAL: [(&str, &str); 6] = [
     // A stranger's delivery is refused by its signature (P25), which is looked at once there is an account with a secret.
     ("POST", "/api/webhooks/custom/{account_id}"),
     ("GET", "/api/oauth/connect/{platform}"),
+    // Not set up, whatever it is about.
+    ("POST", "/api/messages/{conversation_id}/ai-assist"),
     ("GET", "/api/admin/tree"),
     ("POST", "/api/admin/rotate-key"),
     ("GET", "/metrics"),

@@ -4,10 +4,11 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 use reqwest::Method;
+use serde_json::json;
 use tokio::io::AsyncWriteExt;
 
 use crate::document::{Operation, operations};
-use crate::support::{ADMIN_TOKEN, Client, answer};
+use crate::support::{ADMIN_TOKEN, Client, Correspondent, answer};
 use crate::target::{Outcome, Target};
 use crate::{answers, raw};
 
@@ -104,6 +105,33 @@ fn every_route_survives_every_place_and_parameter() {
         let name = operation.query.first().cloned().unwrap_or_else(|| escape(&name));
         let path = format!("{}?{name}={}", operation.path_with(|_| escape(&place)), escape(&value));
         ask(&person, &operation, &path).await
+    });
+    target.assert_well();
+}
+
+#[test]
+fn anything_may_stand_for_a_chat_of_ones_own_telegram_account() {
+    let target = Target::start();
+    target.run(async {
+        let person = target.user().await;
+        let channel = person.link(&Correspondent::start()).await;
+        // Disconnected, so that nobody opens a link to Telegram for it.
+        let turned = format!(
+            "UPDATE connected_accounts SET platform = 'telegram', is_active = false WHERE id = '{}'",
+            channel.account_id
+        );
+        target.database.query(&turned).await;
+        let account = format!("/api/telegram/{}", channel.account_id);
+        person.get(&format!("{account}/dialogs")).await.expect(200);
+        for chat in HOSTILE {
+            let messages = person.request(Method::GET, &format!("{account}/messages/{chat}"));
+            let send = person.request(Method::POST, &format!("{account}/send/{chat}"));
+            for request in [messages, send.json(&json!({ "text": "x" }))] {
+                let answer = answer(request).await;
+                answers::check(&Method::GET, &account, &answer).unwrap_or_else(|problem| panic!("{chat}: {problem}"));
+                assert!(matches!(answer.status.as_u16(), 400 | 404), "{chat}: {answer:?}");
+            }
+        }
     });
     target.assert_well();
 }

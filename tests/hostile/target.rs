@@ -20,7 +20,7 @@ pub type Outcome = Result<(), String>;
 pub struct Target {
     system: SystemRunner,
     pub hub: Process,
-    _database: Database,
+    pub database: Database,
 }
 
 impl Target {
@@ -36,11 +36,7 @@ impl Target {
             let database = Database::fresh(Kind::Postgres).await;
             (Process::start_with(&database, variables).await, database)
         });
-        Self {
-            system,
-            hub,
-            _database: database,
-        }
+        Self { system, hub, database }
     }
 
     /// Works until the future is done.

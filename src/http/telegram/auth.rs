@@ -11,9 +11,9 @@ use hub_actors::{AccountId, LoginId, PlatformId};
 use qrcode::render::svg;
 use qrcode::{EcLevel, QrCode};
 use serde::Serialize;
-use serde_json::Value;
 use utoipa::ToSchema;
 
+use crate::http::body::JsonBody;
 use crate::http::input::Fields;
 use crate::http::{ApiError, AppState, Identity, path_id};
 use crate::platforms::TELEGRAM;
@@ -115,14 +115,11 @@ pub struct LoginStatus {
 pub(in crate::http) async fn phone(
     identity: Identity,
     state: web::Data<AppState>,
-    body: web::Json<Value>,
+    JsonBody(body): JsonBody,
 ) -> Result<HttpResponse, ApiError> {
     let mut fields = Fields::of(&body);
     let number = fields.required("phoneNumber", MAX_FIELD).map(str::to_owned);
-    let number = fields
-        .errors
-        .or(number)
-        .map_err(|errors| ApiError::invalid_fields(errors.0))?;
+    let number = fields.errors.or(number)?;
     let number = number
         .as_deref()
         .and_then(international)
@@ -155,7 +152,7 @@ pub(in crate::http) async fn phone(
 pub(in crate::http) async fn verify(
     identity: Identity,
     state: web::Data<AppState>,
-    body: web::Json<Value>,
+    JsonBody(body): JsonBody,
 ) -> Result<HttpResponse, ApiError> {
     let mut fields = Fields::of(&body);
     let hash = fields.required("phoneCodeHash", MAX_FIELD);
@@ -165,10 +162,7 @@ pub(in crate::http) async fn verify(
     // A password may begin or end with a space.
     let password = fields.value(&["password"]).and_then(|(_, value)| value.as_str());
     let password = password.filter(|password| !password.is_empty() && password.chars().nth(MAX_PASSWORD).is_none());
-    let hash = fields
-        .errors
-        .or(hash)
-        .map_err(|errors| ApiError::invalid_fields(errors.0))?;
+    let hash = fields.errors.or(hash)?;
     let id: LoginId = hash.unwrap_or_default().parse().map_err(|_| LoginError::Lost)?;
     let next = |step| state.tree.answer_login(identity.user_id, id, step);
     let mut progress = next(LoginAnswer::Look).await?;

@@ -7,12 +7,12 @@ use actix_web::{HttpResponse, web};
 use hub_actors::domain::{Account, Conversation, DeliveryStatus, Message, MessageKind, NewMessage, Refusal};
 use hub_actors::{ExternalId, MessageId, OutboxId};
 use serde::Serialize;
-use serde_json::Value;
 use time::OffsetDateTime;
 use utoipa::ToSchema;
 
 use super::account;
-use crate::http::input::Fields;
+use crate::http::body::JsonBody;
+use crate::http::input::{Fields, MAX_TEXT};
 use crate::http::{ApiError, AppState, Identity, send};
 use crate::store::MessageRange;
 
@@ -20,8 +20,6 @@ use crate::store::MessageRange;
 const MAX_DIALOGS: i64 = 500;
 /// Messages of a chat.
 const MESSAGES: i64 = 50;
-/// Longest text, in characters; the platform may take less.
-const MAX_TEXT: usize = 10_000;
 
 /// Registers the routes.
 pub(super) fn routes(config: &mut ServiceConfig) {
@@ -197,16 +195,13 @@ pub(in crate::http) async fn send_text(
     identity: Identity,
     state: web::Data<AppState>,
     path: web::Path<(String, String)>,
-    body: web::Json<Value>,
+    JsonBody(body): JsonBody,
 ) -> Result<HttpResponse, ApiError> {
     let (account_id, chat) = path.into_inner();
     let account = account(&state, &identity, &account_id).await?;
     let mut fields = Fields::of(&body);
     let text = fields.required("text", MAX_TEXT).map(str::to_owned);
-    let text = fields
-        .errors
-        .or(text)
-        .map_err(|errors| ApiError::invalid_fields(errors.0))?;
+    let text = fields.errors.or(text)?;
     let conversation = conversation(&state, &account, chat).await?;
     let now = state.clock.now();
     let new = NewMessage {
@@ -239,6 +234,8 @@ pub(in crate::http) async fn send_text(
 }
 
 async fn conversation(state: &AppState, account: &Account, chat: String) -> Result<Conversation, ApiError> {
+    // Any other text is the id of no chat.
+    chat.parse::<i64>().map_err(|_| Refusal::NoConversation)?;
     let chat = ExternalId::from(chat);
     let found = state.store.conversation_of_chat(account.user_id, account.id, &chat);
     Ok(found.await?.ok_or(Refusal::NoConversation)?)

@@ -1,13 +1,20 @@
 //! Looking for what is new, and starting over.
 
+use std::time::Duration;
+
 use actix_web::web::ServiceConfig;
 use actix_web::{HttpResponse, web};
-use hub_actors::domain::Account;
+use hub_actors::domain::{Account, AccountState, Refusal};
 use serde_json::json;
 
 use super::account;
 use crate::http::{ApiError, AppState, Identity};
 use crate::platforms::telegram;
+
+/// How long an answer waits for the first list of chats.
+const LIST_PATIENCE: Duration = Duration::from_secs(20);
+/// Between two looks whether it is there.
+const LOOK: Duration = Duration::from_millis(250);
 
 /// Registers the routes.
 pub(super) fn routes(config: &mut ServiceConfig) {
@@ -16,8 +23,9 @@ pub(super) fn routes(config: &mut ServiceConfig) {
         .service(web::resource("/api/telegram/{account_id}/reset").route(web::post().to(reset)));
 }
 
-/// Looks for what is new, in the background: the answer comes at once, what is found follows in the stream. A live account
-/// hears of everything by itself, so this only hurries it.
+/// Looks for what is new, in the background: what is found follows in the stream. A live account hears of everything by
+/// itself, so this only hurries it, and is answered at once. For one whose chats are just being listed the answer waits until
+/// they are, at most 20 seconds: a page asks for them next.
 #[utoipa::path(
     post, path = "/api/telegram/{account_id}/sync", tag = "telegram",
     params(("account_id" = uuid::Uuid, Path, description = "The account")),
@@ -39,7 +47,21 @@ pub(in crate::http) async fn sync(
         return Ok(refusal);
     }
     state.tree.refresh_link(account.id);
+    match tokio::time::timeout(LIST_PATIENCE, listed(&state, account)).await {
+        Ok(outcome) => outcome?,
+        Err(_) => tracing::debug!("the list of chats takes long"),
+    }
     Ok(HttpResponse::Ok().json(json!({"success": true, "message": "Looking for new messages"})))
+}
+
+/// Waits until the chats of an account are listed, or its link is held up.
+async fn listed(state: &AppState, mut account: Account) -> Result<(), ApiError> {
+    while matches!(account.state, AccountState::Connecting | AccountState::CatchingUp) {
+        tokio::time::sleep(LOOK).await;
+        let found = state.store.find_account(account.user_id, account.id).await?;
+        account = found.ok_or(Refusal::NoAccount)?;
+    }
+    Ok(())
 }
 
 /// Deletes the account's conversations and messages and fetches them again from Telegram. What still has to go out, or has
