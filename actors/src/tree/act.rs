@@ -45,6 +45,7 @@ impl Tree {
         if !can {
             return Ok(Acted::Refused("The platform cannot do this.".to_owned()));
         }
+        self.has_room()?;
         let (id, conversation_id) = (new.outbox_id, new.conversation_id);
         let fate = match patience {
             Some(_) => self.watch_entry(id).await,

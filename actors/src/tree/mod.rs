@@ -160,9 +160,7 @@ impl Tree {
         message: NewMessage,
         patience: Option<Duration>,
     ) -> Result<SendAnswer, CommandError> {
-        if self.hub.outbox_depth.load(Ordering::Relaxed) >= self.hub.settings.outbox_capacity {
-            return Err(CommandError::Busy);
-        }
+        self.has_room()?;
         let (message_id, conversation_id) = (message.id, message.conversation_id);
         let head = self.head(user_id, conversation_id).await?;
         let adapter = self.hub.adapters.get(&head.platform);
@@ -186,6 +184,7 @@ impl Tree {
         message_id: MessageId,
         patience: Option<Duration>,
     ) -> Result<SendAnswer, CommandError> {
+        self.has_room()?;
         let change = Change::Retry {
             message_id,
             conversation_id,
@@ -273,7 +272,7 @@ impl Tree {
         self.act(user_id, conversation_id, change).await.map(drop)
     }
 
-    /// Marks a conversation as read, and tells the platform where it wants to know.
+    /// Marks a conversation as read, and tells the platform where it wants to know, as long as the outbox has room.
     ///
     /// # Errors
     /// [`CommandError`]
@@ -287,7 +286,7 @@ impl Tree {
             .hub
             .adapters
             .get(&head.platform)
-            .is_some_and(|adapter| adapter.capabilities().read);
+            .is_some_and(|adapter| adapter.capabilities().read && self.has_room().is_ok());
         let change = Change::ReadConversation {
             conversation_id,
             tell_platform,
@@ -406,6 +405,14 @@ impl Tree {
             ("connection", self.hub.connections.count()),
             ("session", self.hub.sessions.count()),
         ]
+    }
+
+    /// What is about to go out finds a place in the outbox.
+    fn has_room(&self) -> Result<(), CommandError> {
+        if self.outbox_depth() >= self.hub.settings.outbox_capacity {
+            return Err(CommandError::Busy);
+        }
+        Ok(())
     }
 
     /// The conversation, if it is the user's.

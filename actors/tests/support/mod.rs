@@ -9,13 +9,13 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use hub_actors::domain::{
     Account, AccountState, Append, Appended, Change, ConversationProfile, Credentials, Event, InboundEvent,
-    InboundKind, InboundMessage, MessageKind, NewMessage, OutboxEntry, OutboxState, Receipt, SendError, StreamPosition,
+    InboundKind, InboundMessage, MessageKind, NewMessage, OutboxState, Receipt, SendError, StreamPosition,
     UnreadMessage, Workspace, apply,
 };
 use hub_actors::ports::{
     Adapter, Adapters, AppendError, Capabilities, ConversationHead, Delivery, Encoder, Frames, Lease, LinkMemory,
-    NewLink, NoBus, Outbound, QuarantinedDelivery, ReceiveError, SendKey, SocketOutlet, Store, StoreError, StreamPage,
-    StreamRead, StreamState, TypingNotice, UnreadCounts,
+    NewLink, NoBus, Outbound, OutboxPage, QuarantinedDelivery, ReceiveError, SendKey, SocketOutlet, Store, StoreError,
+    StreamPage, StreamRead, StreamState, TypingNotice, UnreadCounts,
 };
 use hub_actors::session::CloseReason;
 use hub_actors::tree::{Tree, TreeParts, TreeSettings};
@@ -38,6 +38,12 @@ pub struct Rows {
     pub memory: LinkMemory,
     pub commits: usize,
     pub is_away: bool,
+    /// So many questions for a conversation's head go wrong.
+    pub heads_lost: usize,
+    /// The next question for what is pending is never answered.
+    pub hides_pending: bool,
+    /// These cannot be read.
+    pub unreadable: Vec<OutboxId>,
 }
 
 impl MemoryStore {
@@ -67,6 +73,9 @@ impl MemoryStore {
             memory: LinkMemory::new(),
             commits: 0,
             is_away: false,
+            heads_lost: 0,
+            hides_pending: false,
+            unreadable: Vec::new(),
         };
         (Arc::new(Self { rows: Mutex::new(rows) }), account)
     }
@@ -165,27 +174,48 @@ impl Store for MemoryStore {
     }
 
     async fn conversation_head(&self, id: ConversationId) -> Result<Option<ConversationHead>, StoreError> {
+        self.rows(|rows| {
+            if let Some(left) = rows.heads_lost.checked_sub(1) {
+                rows.heads_lost = left;
+                return Err(StoreError::Unavailable("lost".to_owned()));
+            }
+            let conversation = rows.workspace.conversations.get(&id);
+            Ok(conversation.map(|conversation| ConversationHead {
+                id,
+                user_id: conversation.user_id,
+                account_id: conversation.account_id,
+                platform: conversation.platform.clone(),
+                external_id: conversation.external_id.clone(),
+            }))
+        })
+    }
+
+    async fn pending_outbox(&self) -> Result<Vec<OutboxId>, StoreError> {
+        if self.rows(|rows| std::mem::take(&mut rows.hides_pending)) {
+            std::future::pending::<()>().await;
+        }
         Ok(self.rows(|rows| {
-            rows.workspace
-                .conversations
-                .get(&id)
-                .map(|conversation| ConversationHead {
-                    id,
-                    user_id: conversation.user_id,
-                    account_id: conversation.account_id,
-                    platform: conversation.platform.clone(),
-                    external_id: conversation.external_id.clone(),
-                })
+            let pending = rows.workspace.outbox.values();
+            let pending = pending.filter(|entry| entry.state != OutboxState::Stopped);
+            let mut ids: Vec<OutboxId> = pending.map(|entry| entry.id).collect();
+            ids.sort_unstable();
+            ids
         }))
     }
 
-    async fn outbox(&self, after: Option<OutboxId>, limit: usize) -> Result<Vec<OutboxEntry>, StoreError> {
+    async fn outbox(&self, ids: &[OutboxId]) -> Result<OutboxPage, StoreError> {
         Ok(self.rows(|rows| {
-            let mut entries: Vec<OutboxEntry> = rows.workspace.outbox.values().cloned().collect();
-            entries.retain(|entry| entry.state != OutboxState::Stopped && Some(entry.id) > after);
-            entries.sort_by_key(|entry| entry.id);
-            entries.truncate(limit);
-            entries
+            let (unreadable, readable): (Vec<OutboxId>, Vec<OutboxId>) =
+                ids.iter().partition(|id| rows.unreadable.contains(id));
+            let found = readable.iter().filter_map(|id| rows.workspace.outbox.get(id));
+            let reason = StoreError::Failed("no key".to_owned());
+            OutboxPage {
+                entries: found
+                    .filter(|entry| entry.state != OutboxState::Stopped)
+                    .cloned()
+                    .collect(),
+                unreadable: unreadable.into_iter().map(|id| (id, reason.clone())).collect(),
+            }
         }))
     }
 
@@ -257,7 +287,10 @@ impl Store for MemoryStore {
     }
 }
 
-/// A platform that answers sends as it was told to, and notes them. A delivery's body is the message's id; its text is
+/// How long the text "blocks" keeps the thread on which it is sent.
+pub const BLOCKED: Duration = Duration::from_secs(3);
+
+/// A platform that answers sends as it was told to, and notes them; "hangs" for ever, "slow 200" after 200 ms. A delivery's body is the message's id; its text is
 /// the same.
 pub struct Scripted {
     pub send_key: SendKey,
@@ -327,10 +360,18 @@ impl Adapter for ScriptedAdapter {
             hub_actors::domain::OutboundAction::Send { text, .. } => text.clone(),
             other => format!("{other:?}"),
         };
-        let hangs = text == "hangs";
+        let (hangs, blocks) = (text == "hangs", text == "blocks");
+        let pause = text.strip_prefix("slow ").and_then(|pause| pause.parse().ok());
         self.0.sends.lock().unwrap().push((outbound.key, chat.clone(), text));
         if hangs {
             std::future::pending::<()>().await;
+        }
+        if blocks {
+            #[expect(clippy::disallowed_methods, reason = "all actors of the thread are to stand still")]
+            std::thread::sleep(BLOCKED);
+        }
+        if let Some(pause) = pause {
+            tokio::time::sleep(Duration::from_millis(pause)).await;
         }
         let answer = self
             .0
@@ -465,10 +506,14 @@ pub async fn tree(store: &Arc<MemoryStore>, platform: &Arc<Scripted>) -> Tree {
 }
 
 pub async fn tree_of(store: &Arc<MemoryStore>, adapter: Arc<dyn Adapter>) -> Tree {
+    tree_with(store, adapter, TreeSettings::default()).await
+}
+
+pub async fn tree_with(store: &Arc<MemoryStore>, adapter: Arc<dyn Adapter>, settings: TreeSettings) -> Tree {
     let parts = TreeParts {
         settings: TreeSettings {
             journal_shards: 1,
-            ..TreeSettings::default()
+            ..settings
         },
         clock: Clock::system(),
         store: Arc::clone(store) as Arc<dyn Store>,
