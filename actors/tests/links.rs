@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use hub_actors::domain::{Account, AccountState, Append, Change, DeliveryStatus, InboundKind, SendFailure};
 use hub_actors::ports::{FeedError, LinkEnd, MediaRequest};
-use hub_actors::{ExternalId, SessionId};
+use hub_actors::{ConversationId, ExternalId, SessionId, clock};
 use support::live::{Live, batch, setup};
 use support::sockets::Ear;
 use support::{MemoryStore, START, message_event, new_message, tree_of, until};
@@ -91,6 +91,39 @@ async fn a_link_that_breaks_is_made_again_and_what_waited_goes_out() {
         b"7",
         "the new link begins where the old one ended"
     );
+}
+
+#[actix_rt::test]
+async fn a_link_that_is_made_again_does_not_end_a_wait_that_the_platform_asked_for() {
+    let (store, account, platform) = setup();
+    let tree = tree_of(&store, Arc::new(Live(Arc::clone(&platform)))).await;
+    until("the link is open", || platform.feed.lock().unwrap().is_some()).await;
+    let events = vec![message_event("a", "1"), message_event("b", "1")];
+    platform.feed().take(batch(events, "7")).await.unwrap();
+    let chats: Vec<ConversationId> = store.rows(|rows| rows.workspace.conversations.keys().copied().collect());
+    *platform.wait.lock().unwrap() = Some(Duration::from_secs(6));
+    let begun = clock::instant();
+    let send = async |chat: usize, text: &str| {
+        let sent = tree.send(account.user_id, new_message(chats[chat], text), None).await;
+        sent.unwrap().message.id
+    };
+    send(0, "first").await;
+    until("it is refused", || {
+        store.rows(|rows| rows.workspace.outbox.values().all(|entry| entry.attempts == 1))
+    })
+    .await;
+    let second = send(1, "second").await;
+    platform.end(lost());
+    until("the link is open again", || {
+        platform.opens() == 2 && state(&store, &account) == AccountState::Live
+    })
+    .await;
+    assert!(begun.elapsed() < Duration::from_secs(5), "the premise of this test");
+    until("the second goes out", || {
+        store.rows(|rows| rows.workspace.messages[&second].status == DeliveryStatus::Sent)
+    })
+    .await;
+    assert!(begun.elapsed() >= Duration::from_secs(6), "{:?}", begun.elapsed());
 }
 
 #[actix_rt::test]

@@ -230,7 +230,8 @@ pub(super) async fn read_conversation(
     Ok(HttpResponse::Ok().json(json!({"success": true, "message": "All messages marked as read"})))
 }
 
-/// Tries a failed message, or one of unknown fate, again, under the key of its first try.
+/// Tries a failed message, or one of unknown fate, again, under the key of its first try. Repeated while the message
+/// is on its way, it changes nothing.
 #[utoipa::path(
     post, path = "/api/messages/{message_id}/retry", tag = "messages",
     params(
@@ -242,7 +243,7 @@ pub(super) async fn read_conversation(
         (status = 202, description = "It is on its way, or its fate is not known"),
         (status = 401, description = "Not signed in"),
         (status = 404, description = "No such message, or not the caller's"),
-        (status = 409, description = "It is neither failed nor of unknown fate, or its account is disconnected"),
+        (status = 409, description = "It went out already, or its account is disconnected"),
         (status = 502, description = "The platform refused it again"),
         (status = 503, description = "The hub is busy; nothing was changed"),
     )

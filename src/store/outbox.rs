@@ -1,7 +1,7 @@
 //! What must still go out: read here, changed by the journal.
 
 use hub_actors::domain::{OutboxEntry, OutboxState};
-use hub_actors::ports::StoreError;
+use hub_actors::ports::{OutboxPage, StoreError};
 use hub_actors::{AccountId, ConversationId, ExternalId, MessageId, OutboxId, Seq, UserId};
 use tokio_postgres::Row;
 use uuid::Uuid;
@@ -39,25 +39,35 @@ pub(super) fn entry(row: &Row, vault: &Vault) -> Result<OutboxEntry, StoreError>
 }
 
 impl Store {
-    /// Entries that wait or are being sent, ascending by id, after an id.
-    pub(super) async fn pending_outbox(
-        &self,
-        after: Option<OutboxId>,
-        limit: usize,
-    ) -> Result<Vec<OutboxEntry>, StoreError> {
-        let after = after.map_or(Uuid::nil(), |id| id.0);
-        let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+    /// The ids of all entries that wait or are being sent, ascending.
+    pub(super) async fn pending_outbox_ids(&self) -> Result<Vec<OutboxId>, StoreError> {
+        let sql = "SELECT id FROM outbox WHERE state IN ('queued', 'sending') ORDER BY id";
+        let rows = self.query(sql, &[]).await?;
+        rows.iter().map(|row| Ok(OutboxId(read(row, 0)?))).collect()
+    }
+
+    /// Those of these entries that wait or are being sent. One that cannot be read hides no other.
+    pub(super) async fn pending_outbox_entries(&self, ids: &[OutboxId]) -> Result<OutboxPage, StoreError> {
+        let ids: Vec<Uuid> = ids.iter().map(|id| id.0).collect();
         let rows = self
             .query(
                 concat!(
                     "SELECT ",
                     outbox_columns!(),
-                    " FROM outbox o JOIN conversations c ON c.id = o.conversation_id \
-                     WHERE o.state IN ('queued', 'sending') AND o.id > $1 ORDER BY o.id LIMIT $2"
+                    " FROM unnest($1::uuid[]) AS k(id) CROSS JOIN LATERAL (SELECT * FROM outbox n \
+                         WHERE n.id = k.id AND n.state IN ('queued', 'sending') LIMIT 1) o \
+                     JOIN conversations c ON c.id = o.conversation_id"
                 ),
-                &[&after, &limit],
+                &[&ids],
             )
             .await?;
-        rows.iter().map(|row| entry(row, self.vault())).collect()
+        let mut page = OutboxPage::default();
+        for row in &rows {
+            match entry(row, self.vault()) {
+                Ok(entry) => page.entries.push(entry),
+                Err(error) => page.unreadable.push((OutboxId(read(row, 0)?), error)),
+            }
+        }
+        Ok(page)
     }
 }

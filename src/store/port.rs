@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use async_trait::async_trait;
-use hub_actors::domain::{Account, Append, Appended, OutboxEntry};
+use hub_actors::domain::{Account, Append, Appended};
 use hub_actors::ports::{
-    self, AppendError, ConversationHead, Lease, LinkMemory, NewLink, QuarantinedDelivery, StoreError, StreamPage,
-    StreamRead,
+    self, AppendError, ConversationHead, Lease, LinkMemory, NewLink, OutboxPage, QuarantinedDelivery, StoreError,
+    StreamPage, StreamRead,
 };
 use hub_actors::{AccountId, ConversationId, ExternalId, OutboxId, PlatformId, UserId};
 use uuid::Uuid;
@@ -43,8 +43,12 @@ impl ports::Store for Store {
         self.conversation_of(account_id, chat).await
     }
 
-    async fn outbox(&self, after: Option<OutboxId>, limit: usize) -> Result<Vec<OutboxEntry>, StoreError> {
-        self.pending_outbox(after, limit).await
+    async fn pending_outbox(&self) -> Result<Vec<OutboxId>, StoreError> {
+        self.pending_outbox_ids().await
+    }
+
+    async fn outbox(&self, ids: &[OutboxId]) -> Result<OutboxPage, StoreError> {
+        self.pending_outbox_entries(ids).await
     }
 
     async fn quarantine(&self, delivery: QuarantinedDelivery) -> Result<(), StoreError> {

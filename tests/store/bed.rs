@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use hub_actors::domain::{
     Account, AccountState, Append, Appended, Change, Conversation, ConversationProfile, Credentials, InboundEvent,
-    InboundKind, InboundMessage, Message, MessageKind, NewMessage,
+    InboundKind, InboundMessage, Message, MessageKind, NewMessage, OutboxEntry,
 };
 use hub_actors::ports::{AppendError, Store as _, StreamPage};
 use hub_actors::{AccountId, Clock, ConversationId, ExternalId, MessageId, OutboxId, PlatformId, Seq, UserId};
@@ -171,6 +171,14 @@ impl Bed {
             credentials,
             state: AccountState::Live,
         }
+    }
+
+    /// What must still go out; all of it can be read.
+    pub async fn outbox(&self) -> Vec<OutboxEntry> {
+        let ids = self.store.pending_outbox().await.unwrap();
+        let page = self.store.outbox(&ids).await.unwrap();
+        assert!(page.unreadable.is_empty(), "{:?}", page.unreadable);
+        page.entries
     }
 
     /// Commits one change.

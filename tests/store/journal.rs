@@ -183,7 +183,7 @@ fn reading_is_stored() {
                 .all(|message| message.is_read)
         );
         assert_eq!(bed.conversations(user.id).await[0].unread_count, 0);
-        let marks = bed.store.outbox(None, 10).await.unwrap();
+        let marks = bed.outbox().await;
         assert_eq!(marks.as_slice(), [*appended.outbox.clone().unwrap()]);
         assert_eq!(marks[0].message_id, None);
         bed

@@ -125,7 +125,7 @@ fn everything_is_sealed_anew_with_the_new_key() {
         let sent = messages.iter().find(|message| message.id == new.id).unwrap();
         assert_eq!(sent.media_url, new.media_url);
         assert_eq!(bed.gap_free(user.id).await.len(), 34);
-        assert_eq!(bed.store.outbox(None, 10).await.unwrap().len(), 1);
+        assert_eq!(bed.outbox().await.len(), 1);
         let found = bed.store.find_account(user.id, account.id).await.unwrap().unwrap();
         assert_eq!(found.credentials.text("secret"), Some("secret of shop"));
         assert_eq!(

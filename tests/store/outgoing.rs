@@ -9,7 +9,9 @@ use hub_actors::domain::{
 use hub_actors::ports::{AppendError, Store as _};
 use hub_actors::{ExternalId, UserId};
 
-use crate::bed::{Bed, inbound, on_each_database};
+use secrecy::ExposeSecret as _;
+
+use crate::bed::{Bed, ask, inbound, on_each_database, on_real};
 
 async fn queue(bed: &Bed, user: UserId, new: &NewMessage) -> OutboxEntry {
     let queued = bed
@@ -48,11 +50,7 @@ fn a_message_is_queued_tried_again_and_sent() {
             ..bed.new_message(chat.id, "hello 😀")
         };
         let entry = queue(&bed, user.id, &new).await;
-        assert_eq!(
-            bed.store.outbox(None, 10).await.unwrap().as_slice(),
-            std::slice::from_ref(&entry)
-        );
-        assert_eq!(bed.store.outbox(Some(entry.id), 10).await.unwrap(), []);
+        assert_eq!(bed.outbox().await.as_slice(), std::slice::from_ref(&entry));
         let stored = bed.store.message(user.id, new.id).await.unwrap().unwrap();
         assert_eq!((stored.status, stored.external_id), (DeliveryStatus::Queued, None));
         assert_eq!(stored.media_url, new.media_url);
@@ -65,20 +63,20 @@ fn a_message_is_queued_tried_again_and_sent() {
         )
         .await
         .unwrap();
-        let trying = bed.store.outbox(None, 10).await.unwrap().remove(0);
+        let trying = bed.outbox().await.remove(0);
         assert_eq!((trying.state, trying.attempts), (OutboxState::Sending, 1));
         let due_at = bed.clock.now() + Duration::from_secs(60);
         let reason = "busy".to_owned();
         bed.commit(user.id, ended(&trying, SendReport::Again { due_at, reason }))
             .await
             .unwrap();
-        let waiting = bed.store.outbox(None, 10).await.unwrap().remove(0);
+        let waiting = bed.outbox().await.remove(0);
         assert_eq!(
             (waiting.state, waiting.attempts, waiting.due_at),
             (OutboxState::Queued, 2, due_at)
         );
         bed.commit(user.id, ended(&waiting, sent("p1"))).await.unwrap();
-        assert_eq!(bed.store.outbox(None, 10).await.unwrap(), []);
+        assert_eq!(bed.outbox().await, []);
         let stored = bed.store.message(user.id, new.id).await.unwrap().unwrap();
         assert_eq!(
             (stored.status, stored.external_id),
@@ -116,32 +114,59 @@ fn a_failed_message_is_tried_again_with_the_same_key() {
             message_id: new.id,
             conversation_id: chat.id,
         };
-        let early = bed.commit(user.id, retry.clone()).await;
-        assert!(
-            matches!(early, Err(AppendError::Refused(Refusal::NotRetryable))),
-            "{early:?}"
+        let early = bed.commit(user.id, retry.clone()).await.unwrap();
+        assert!(early.events.is_empty());
+        let early = early.queued.unwrap();
+        assert_eq!(
+            (early.is_repeat, early.entry.as_ref()),
+            (true, Some(&entry)),
+            "it is on its way already"
         );
         let reason = "refused".to_owned();
         bed.commit(user.id, ended(&entry, SendReport::Failed { reason }))
             .await
             .unwrap();
-        assert_eq!(
-            bed.store.outbox(None, 10).await.unwrap(),
-            [],
-            "a stopped entry waits for the person"
-        );
+        assert_eq!(bed.outbox().await, [], "a stopped entry waits for the person");
         let stored = bed.store.message(user.id, new.id).await.unwrap().unwrap();
         assert_eq!(
             (stored.status, stored.status_reason.as_deref()),
             (DeliveryStatus::Failed, Some("refused"))
         );
-        let queued = bed.commit(user.id, retry).await.unwrap().queued.unwrap();
+        let queued = bed.commit(user.id, retry.clone()).await.unwrap().queued.unwrap();
         assert_eq!(queued.entry.unwrap().id, new.outbox_id);
-        let again = bed.store.outbox(None, 10).await.unwrap().remove(0);
+        let again = bed.outbox().await.remove(0);
         assert_eq!(
             (again.id, again.attempts, again.state),
             (new.outbox_id, 0, OutboxState::Queued)
         );
+        bed.commit(user.id, ended(&again, sent("p1"))).await.unwrap();
+        let late = bed.commit(user.id, retry).await;
+        assert!(
+            matches!(late, Err(AppendError::Refused(Refusal::NotRetryable))),
+            "{late:?}"
+        );
+        bed
+    });
+}
+
+#[test]
+fn an_entry_that_cannot_be_read_hides_no_other() {
+    on_real(|bed| async move {
+        let user = bed.user("anna").await;
+        let account = bed.account(user.id, "shop").await;
+        let chat = bed.conversation(&account, "chat").await;
+        let mut entries = Vec::new();
+        for text in ["broken", "sound"] {
+            entries.push(queue(&bed, user.id, &bed.new_message(chat.id, text)).await);
+        }
+        let broken = entries.remove(0).id;
+        let sql = format!("UPDATE outbox SET payload = '\\x00' WHERE id = '{broken}'");
+        ask(bed.settings.url.expose_secret(), &sql).await;
+        let ids = bed.store.pending_outbox().await.unwrap();
+        let page = bed.store.outbox(&ids).await.unwrap();
+        assert_eq!((ids.len(), page.entries), (2, entries));
+        let unreadable: Vec<_> = page.unreadable.iter().map(|(id, _)| *id).collect();
+        assert_eq!(unreadable, [broken]);
         bed
     });
 }
@@ -317,7 +342,7 @@ fn an_echo_that_came_before_the_answer_becomes_the_message() {
             answer.unwrap();
         }
         assert_eq!(bed.messages(user.id, chat.id).await.len(), 3);
-        assert_eq!(bed.store.outbox(None, 10).await.unwrap(), []);
+        assert_eq!(bed.outbox().await, []);
         bed
     });
 }

@@ -20,7 +20,9 @@ use crate::tree::Hub;
 const SEND_PATIENCE: Duration = Duration::from_secs(150);
 /// How long an account without a link is left alone, unless its link opens before.
 const NOT_CONNECTED_PAUSE: Duration = Duration::from_secs(60);
-const BACKOFF: Backoff = Backoff::new(Duration::from_secs(1), Duration::from_secs(300));
+/// The longest pause of the hub's own choice: a longer one was asked for by the platform.
+pub(super) const LONGEST_PAUSE: Duration = Duration::from_secs(300);
+const BACKOFF: Backoff = Backoff::new(Duration::from_secs(1), LONGEST_PAUSE);
 const STORE_BACKOFF: Backoff = Backoff::new(Duration::from_millis(200), Duration::from_secs(10));
 
 /// What came of a try.
@@ -28,12 +30,21 @@ pub(super) struct Outcome {
     pub(super) entry: OutboxEntry,
     /// None when the entry is done.
     pub(super) again_at: Option<Instant>,
-    /// The platform asked the whole account to wait.
-    pub(super) park_account_until: Option<Instant>,
+    /// Holds up the whole account.
+    pub(super) park: Option<Park>,
     /// The message, once its fate is known for now.
     pub(super) message: Option<Box<Message>>,
     /// Whether the platform has taken it, else why not; none while it is tried again.
     pub(super) fate: Option<Result<(), String>>,
+}
+
+/// Until when nothing leaves for an account, and why.
+#[derive(Clone, Copy)]
+pub(super) enum Park {
+    /// The platform asked it to wait.
+    Asked(Instant),
+    /// It has no link; over as soon as there is one.
+    Unlinked(Instant),
 }
 
 /// Makes one try, the last one from `too_old` on. When the tree stops, a try without an answer ends as one whose answer
@@ -54,7 +65,7 @@ pub(super) async fn attempt(hub: &Hub, mut entry: OutboxEntry, too_old: Instant)
             return Outcome {
                 entry,
                 again_at: None,
-                park_account_until: None,
+                park: None,
                 message: None,
                 fate: Some(Ok(())),
             };
@@ -70,13 +81,19 @@ pub(super) async fn attempt(hub: &Hub, mut entry: OutboxEntry, too_old: Instant)
 }
 
 async fn send_key(hub: &Hub, entry: &OutboxEntry) -> SendKey {
-    match hub.platform_of(entry).await {
-        Some(platform) => hub
-            .adapters
-            .get(&platform)
-            .map_or(SendKey::None, |adapter| adapter.capabilities().send_key),
-        None => SendKey::None,
-    }
+    let mut tries = 0;
+    let platform = loop {
+        match hub.platform_of(entry).await {
+            Ok(platform) => break platform,
+            Err(error) => {
+                tracing::warn!(outbox_id = %entry.id, %error, "it cannot be told yet how a message goes out; trying again");
+                tokio::time::sleep(STORE_BACKOFF.delay(tries)).await;
+                tries += 1;
+            }
+        }
+    };
+    let adapter = platform.and_then(|platform| hub.adapters.get(&platform));
+    adapter.map_or(SendKey::None, |adapter| adapter.capabilities().send_key)
 }
 
 async fn send(hub: &Hub, entry: &OutboxEntry) -> Result<Receipt, SendError> {
@@ -104,8 +121,7 @@ async fn send(hub: &Hub, entry: &OutboxEntry) -> Result<Receipt, SendError> {
 struct Verdict {
     report: SendReport,
     again_at: Option<Instant>,
-    /// Until when the account is parked.
-    park_until: Option<Instant>,
+    park: Option<Park>,
 }
 
 impl Verdict {
@@ -114,7 +130,7 @@ impl Verdict {
         Self {
             report,
             again_at: None,
-            park_until: None,
+            park: None,
         }
     }
 
@@ -123,7 +139,7 @@ impl Verdict {
         Self {
             report: SendReport::Again { due_at, reason },
             again_at: Some(clock::instant() + pause),
-            park_until: None,
+            park: None,
         }
     }
 }
@@ -153,13 +169,13 @@ fn judge(
         FailureClass::RateLimited { .. } => {
             let verdict = Verdict::again(hub, reason, pause(class, attempt));
             Verdict {
-                park_until: verdict.again_at,
+                park: verdict.again_at.map(Park::Asked),
                 ..verdict
             }
         }
         FailureClass::Transient if error.failure == SendFailure::NotConnected => Verdict {
             // Woken when the link is open again, so nothing is lost by waiting long.
-            park_until: Some(clock::instant() + NOT_CONNECTED_PAUSE),
+            park: Some(Park::Unlinked(clock::instant() + NOT_CONNECTED_PAUSE)),
             ..Verdict::again(hub, reason, Duration::ZERO)
         },
         FailureClass::Transient => Verdict::again(hub, reason, pause(class, attempt)),
@@ -177,11 +193,7 @@ fn pause(class: FailureClass, attempts: u32) -> Duration {
 }
 
 async fn finish(hub: &Hub, mut entry: OutboxEntry, verdict: Verdict) -> Outcome {
-    let Verdict {
-        report,
-        again_at,
-        park_until,
-    } = verdict;
+    let Verdict { report, again_at, park } = verdict;
     let fate = match &report {
         SendReport::Sent(_) => Some(Ok(())),
         SendReport::Again { .. } => None,
@@ -215,7 +227,7 @@ async fn finish(hub: &Hub, mut entry: OutboxEntry, verdict: Verdict) -> Outcome 
     Outcome {
         entry,
         again_at,
-        park_account_until: park_until,
+        park,
         message,
         fate,
     }

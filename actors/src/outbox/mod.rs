@@ -6,33 +6,29 @@
 mod attempt;
 mod lanes;
 
-use std::collections::HashMap;
 use std::collections::hash_map::Entry;
+use std::collections::{HashMap, HashSet};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 use actix::{Actor, ActorContext, ActorFutureExt, AsyncContext, Context, ContextFutureSpawner, Handler, WrapFuture};
 use tokio::sync::oneshot;
-use uuid::Uuid;
 
 use crate::clock;
 use crate::domain::{Message, OutboxEntry, OutboxState};
 use crate::ids::{AccountId, ConversationId, MessageId, OutboxId};
 use crate::mailbox::{Letter, Receiver};
-use crate::ports::StoreError;
+use crate::ports::{OutboxPage, StoreError};
 use crate::supervise::{ChildGuard, ChildSpec};
 use crate::tree::Hub;
-use attempt::{Outcome, attempt};
+use attempt::{LONGEST_PAUSE, Outcome, Park, attempt};
 use lanes::{Lanes, Waiting};
 
-/// Entries read at once at start.
+/// Entries read at once.
 const PAGE: usize = 1_000;
 /// Outcomes waited for at once; who comes later is answered with what is known at that moment.
 const MAX_WATCHERS: usize = 100_000;
-/// How often it looks for what was committed without its being told: when a commit's answer was lost, or when the
-/// database brought a commit of a killed hub to its end after this one had started.
-const LOOK_AGAIN: Duration = Duration::from_secs(30);
 const LOAD_AGAIN: Duration = Duration::from_secs(1);
 
 /// What can be asked of the outbox.
@@ -69,6 +65,11 @@ pub struct Outbox {
     entry_watchers: HashMap<OutboxId, oneshot::Sender<Result<(), String>>>,
     /// Nothing leaves for these accounts before that time: the platform asked to wait.
     parked: HashMap<AccountId, Instant>,
+    /// Nor for these, unless their links open before.
+    unlinked: HashMap<AccountId, Instant>,
+    /// Entries that could not be read when it was last looked: they are told of once.
+    unreadable: HashSet<OutboxId>,
+    is_looking: bool,
     in_flight: usize,
     /// Of those under way, how many each account has.
     in_flight_of: HashMap<AccountId, usize>,
@@ -98,6 +99,9 @@ impl ChildSpec for OutboxSpec {
             watchers: HashMap::new(),
             entry_watchers: HashMap::new(),
             parked: HashMap::new(),
+            unlinked: HashMap::new(),
+            unreadable: HashSet::new(),
+            is_looking: false,
             in_flight: 0,
             in_flight_of: HashMap::new(),
             wake: None,
@@ -111,12 +115,8 @@ impl Actor for Outbox {
     type Context = Context<Self>;
 
     fn started(&mut self, context: &mut Self::Context) {
-        self.load(None, context);
-        context.run_interval(LOOK_AGAIN, |outbox, context| {
-            if !outbox.is_stopping {
-                outbox.load(None, context);
-            }
-        });
+        self.load(context);
+        context.run_interval(self.hub.settings.outbox_look, Self::look);
     }
 }
 
@@ -141,8 +141,8 @@ impl Handler<Letter<Command>> for Outbox {
                 self.start(conversation_id, context);
             }
             Command::Found { entry } => {
-                if entry.state != OutboxState::Stopped && !self.lanes.has(&entry) {
-                    self.look_up(entry.id, context);
+                if entry.state != OutboxState::Stopped {
+                    self.read(vec![entry.id], context);
                 }
             }
             Command::Watch {
@@ -164,7 +164,7 @@ impl Handler<Letter<Command>> for Outbox {
                 }
             }
             Command::Connected { account_id } => {
-                self.parked.remove(&account_id);
+                self.unlinked.remove(&account_id);
                 self.lanes.wake(account_id, clock::instant());
                 self.start_ready(context);
             }
@@ -177,53 +177,90 @@ impl Handler<Letter<Command>> for Outbox {
 }
 
 impl Outbox {
-    /// Takes over what was committed without being told of: before this actor was born, or by a commit whose answer
-    /// was lost. Commands and the ends of tries wait meanwhile.
-    fn load(&mut self, after: Option<OutboxId>, context: &mut Context<Self>) {
+    /// Takes over what was committed before this actor was born. Commands wait meanwhile.
+    fn load(&mut self, context: &mut Context<Self>) {
         let hub = Arc::clone(&self.hub);
-        async move { load_all(&hub, after).await }
+        async move { insist(|| hub.store.pending_outbox()).await }
             .into_actor(self)
-            .map(|entries, outbox, context| {
-                outbox.take_over(entries);
-                for conversation_id in outbox.lanes.conversations() {
-                    outbox.start(conversation_id, context);
-                }
-            })
+            .map(|ids, outbox, context| outbox.read(ids, context))
             .wait(context);
     }
 
-    /// Takes over one entry, if it is still to be sent: it may have left since its caller read it. Everything else waits
-    /// meanwhile, so that what is accepted later does not leave first.
-    fn look_up(&mut self, id: OutboxId, context: &mut Context<Self>) {
+    /// Looks for what was committed without its being told: when a commit's answer was lost, or when the database brought
+    /// a commit of a killed hub to its end after this one had started. Nothing waits for the ids.
+    fn look(&mut self, context: &mut Context<Self>) {
+        if self.is_stopping || self.is_looking {
+            return;
+        }
+        self.is_looking = true;
         let hub = Arc::clone(&self.hub);
-        let just_before = OutboxId(Uuid::from_u128(id.0.as_u128().saturating_sub(1)));
-        async move { load_page(&hub, Some(just_before), 1).await }
-            .into_actor(self)
-            .map(move |mut entries, outbox, context| {
-                entries.retain(|entry| entry.id == id);
-                let conversation_id = entries.first().map(|entry| entry.conversation_id);
-                outbox.take_over(entries);
-                if let Some(conversation_id) = conversation_id {
-                    outbox.start(conversation_id, context);
+        let ids = async move { hub.store.pending_outbox().await };
+        context.spawn(ids.into_actor(self).map(|ids, outbox, context| {
+            outbox.is_looking = false;
+            match ids {
+                Ok(ids) => outbox.read(ids, context),
+                Err(error) => {
+                    tracing::warn!(%error, "the outbox could not be looked through; it is looked again later");
                 }
-            })
-            .wait(context);
+            }
+        }));
     }
 
-    /// What is here is newer than what was read: a try may be under way.
-    fn take_over(&mut self, entries: Vec<OutboxEntry>) {
-        for entry in entries {
-            if !self.lanes.has(&entry) {
-                self.take(entry);
+    /// Takes over those of these entries that are not here and still to be sent: they may have left since their ids were
+    /// read. Commands and the ends of tries wait meanwhile, so that what is accepted later does not leave first, and no
+    /// entry ends between its being read and its being taken.
+    fn read(&mut self, mut ids: Vec<OutboxId>, context: &mut Context<Self>) {
+        ids.retain(|id| !self.lanes.has(*id));
+        if ids.is_empty() {
+            return;
+        }
+        let hub = Arc::clone(&self.hub);
+        async move {
+            let mut whole = OutboxPage::default();
+            for part in ids.chunks(PAGE) {
+                let page = insist(|| hub.store.outbox(part)).await;
+                whole.entries.extend(page.entries);
+                whole.unreadable.extend(page.unreadable);
+            }
+            whole
+        }
+        .into_actor(self)
+        .map(|page, outbox, context| outbox.take_over(page, context))
+        .wait(context);
+    }
+
+    fn take_over(&mut self, page: OutboxPage, context: &mut Context<Self>) {
+        for entry in page.entries {
+            self.take(entry);
+        }
+        for (id, error) in &page.unreadable {
+            if !self.unreadable.contains(id) {
+                tracing::error!(outbox_id = %id, %error, "an entry of the outbox cannot be read; it stays, and the others go on");
             }
         }
+        self.unreadable = page.unreadable.into_iter().map(|(id, _)| id).collect();
         self.note_depth();
+        self.start_ready(context);
     }
 
     fn take(&mut self, entry: OutboxEntry) {
         let give_up_after = self.hub.settings.outbox_give_up_after;
-        let waiting = Waiting::new(entry, give_up_after, self.hub.clock.now(), clock::instant());
+        let now = clock::instant();
+        let waiting = Waiting::new(entry, give_up_after, self.hub.clock.now(), now);
+        if waiting.due > now + LONGEST_PAUSE {
+            self.park(waiting.entry.account_id, Park::Asked(waiting.due));
+        }
         self.lanes.insert(waiting);
+    }
+
+    /// A shorter wait never ends a longer one.
+    fn park(&mut self, account_id: AccountId, park: Park) {
+        let (parked, until) = match park {
+            Park::Asked(until) => (&mut self.parked, until),
+            Park::Unlinked(until) => (&mut self.unlinked, until),
+        };
+        let known = parked.entry(account_id).or_insert(until);
+        *known = until.max(*known);
     }
 
     fn note_depth(&self) {
@@ -253,14 +290,15 @@ impl Outbox {
         if room(&self.hub, &self.in_flight_of, account_id) == 0 {
             return;
         }
-        let parked_until = self.parked.get(&account_id).copied().filter(|until| *until > now);
-        let due = parked_until.map_or(waiting.due, |until| until.max(waiting.due));
+        let parked = [&self.parked, &self.unlinked].map(|parked| parked.get(&account_id));
+        let due = parked.into_iter().flatten().copied().fold(waiting.due, Instant::max);
         if due > now {
             self.lanes.sleep(conversation_id, due);
             self.wake_at(due, now, context);
             return;
         }
         self.parked.remove(&account_id);
+        self.unlinked.remove(&account_id);
         let (entry, too_old) = (waiting.entry.clone(), waiting.too_old);
         self.lanes.set_busy(conversation_id);
         self.in_flight += 1;
@@ -283,8 +321,8 @@ impl Outbox {
             }
         }
         let conversation_id = outcome.entry.conversation_id;
-        if let Some(until) = outcome.park_account_until {
-            self.parked.insert(outcome.entry.account_id, until);
+        if let Some(park) = outcome.park {
+            self.park(outcome.entry.account_id, park);
         }
         let is_current = self.lanes.settle(&outcome.entry, outcome.again_at);
         self.note_depth();
@@ -331,7 +369,7 @@ impl Outbox {
     /// One timer for the lane that is due first.
     fn wake_at(&mut self, due: Instant, now: Instant, context: &mut Context<Self>) {
         if let Some((at, timer)) = self.wake.take() {
-            if at <= due && at > now {
+            if at <= due {
                 self.wake = Some((at, timer));
                 return;
             }
@@ -364,24 +402,12 @@ fn room(hub: &Hub, in_flight_of: &HashMap<AccountId, usize>, account_id: Account
     share.saturating_sub(in_flight_of.get(&account_id).copied().unwrap_or(0))
 }
 
-async fn load_all(hub: &Hub, mut after: Option<OutboxId>) -> Vec<OutboxEntry> {
-    let mut entries: Vec<OutboxEntry> = Vec::new();
+/// Asks until there is an answer.
+async fn insist<T, Asking: Future<Output = Result<T, StoreError>>>(ask: impl Fn() -> Asking) -> T {
     loop {
-        let page = load_page(hub, after, PAGE).await;
-        let is_last = page.len() < PAGE;
-        after = page.last().map(|entry| entry.id).or(after);
-        entries.extend(page);
-        if is_last {
-            return entries;
-        }
-    }
-}
-
-async fn load_page(hub: &Hub, after: Option<OutboxId>, limit: usize) -> Vec<OutboxEntry> {
-    loop {
-        match hub.store.outbox(after, limit).await {
-            Ok(page) => return page,
-            Err(StoreError::Unavailable(error) | StoreError::Unknown(error) | StoreError::Failed(error)) => {
+        match ask().await {
+            Ok(answer) => return answer,
+            Err(error) => {
                 tracing::warn!(%error, "the outbox could not be read; trying again");
                 tokio::time::sleep(LOAD_AGAIN).await;
             }

@@ -15,5 +15,6 @@ pub use link::{
     OpenLink,
 };
 pub use store::{
-    AppendError, ConversationHead, NewLink, QuarantinedDelivery, Store, StoreError, StreamPage, StreamRead, StreamState,
+    AppendError, ConversationHead, NewLink, OutboxPage, QuarantinedDelivery, Store, StoreError, StreamPage, StreamRead,
+    StreamState,
 };

@@ -84,6 +84,15 @@ pub struct ConversationHead {
     pub external_id: ExternalId,
 }
 
+/// Outbox entries that were read.
+#[derive(Clone, Debug, Default)]
+pub struct OutboxPage {
+    /// Those that still wait or are being sent.
+    pub entries: Vec<OutboxEntry>,
+    /// Those that cannot be opened or understood, and why. They stay as they are, so that a key that comes later opens them.
+    pub unreadable: Vec<(OutboxId, StoreError)>,
+}
+
 /// A delivery that could not be mapped: kept sealed, for a person to look at.
 #[derive(Clone, Debug)]
 pub struct QuarantinedDelivery {
@@ -131,9 +140,11 @@ pub trait Store: Send + Sync + 'static {
         chat: &ExternalId,
     ) -> Result<Option<ConversationId>, StoreError>;
 
-    /// Outbox entries in state `queued` or `sending` with an id greater than `after`, ascending by id, at most `limit`.
-    /// Read at start.
-    async fn outbox(&self, after: Option<OutboxId>, limit: usize) -> Result<Vec<OutboxEntry>, StoreError>;
+    /// The ids of all outbox entries in state `queued` or `sending`, ascending.
+    async fn pending_outbox(&self) -> Result<Vec<OutboxId>, StoreError>;
+
+    /// Those of these outbox entries that are in state `queued` or `sending`.
+    async fn outbox(&self, ids: &[OutboxId]) -> Result<OutboxPage, StoreError>;
 
     /// Keeps a delivery that could not be mapped, its body sealed.
     async fn quarantine(&self, delivery: QuarantinedDelivery) -> Result<(), StoreError>;

@@ -212,14 +212,16 @@ impl Hub {
         }
     }
 
-    /// The platform of an entry's account; none when it cannot be told at the moment.
-    pub(crate) async fn platform_of(&self, entry: &OutboxEntry) -> Option<PlatformId> {
+    /// The platform of an entry's account; none when its conversation is gone.
+    pub(crate) async fn platform_of(&self, entry: &OutboxEntry) -> Result<Option<PlatformId>, StoreError> {
         if let Some(platform) = self.platforms.get(&entry.account_id) {
-            return Some(platform);
+            return Ok(Some(platform));
         }
-        let head = self.head(entry.conversation_id).await.ok().flatten()?;
+        let Some(head) = self.head(entry.conversation_id).await? else {
+            return Ok(None);
+        };
         self.platforms.insert(entry.account_id, head.platform.clone());
-        Some(head.platform.clone())
+        Ok(Some(head.platform.clone()))
     }
 
     pub(crate) async fn set_account_state(

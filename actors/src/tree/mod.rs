@@ -285,7 +285,7 @@ impl Tree {
         self.act(user_id, conversation_id, change).await.map(drop)
     }
 
-    /// Marks a conversation as read, and tells the platform where it wants to know.
+    /// Marks a conversation as read, and tells the platform where it wants to know, as long as the outbox has room.
     ///
     /// # Errors
     /// [`CommandError`]

@@ -21,6 +21,8 @@ pub struct TreeSettings {
     pub outbox_capacity: usize,
     /// A message that could not be sent for so long fails.
     pub outbox_give_up_after: Duration,
+    /// How often the outbox looks for what was committed without its being told.
+    pub outbox_look: Duration,
     /// How long the right to hold an account's live link is good for. A hub that dies leaves its accounts alone for so
     /// long; one that stops gives them up.
     pub lease: Duration,
@@ -41,6 +43,7 @@ impl Default for TreeSettings {
             outbox_in_flight: 256,
             outbox_capacity: 100_000,
             outbox_give_up_after: Duration::from_secs(24 * 3_600),
+            outbox_look: Duration::from_secs(30),
             lease: Duration::from_secs(30),
             probe: Duration::from_secs(40),
             sockets_per_user: 64,

@@ -2,6 +2,7 @@
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use hub_actors::ExternalId;
@@ -24,6 +25,8 @@ pub struct Platform {
     pub end: Mutex<Option<oneshot::Sender<LinkEnd>>>,
     pub refuse: Mutex<Option<LinkEnd>>,
     pub sent: Mutex<Vec<String>>,
+    /// The next send is asked to wait so long.
+    pub wait: Mutex<Option<Duration>>,
 }
 
 impl Platform {
@@ -104,6 +107,9 @@ impl Link for OpenedLink {
     async fn send(&self, outbound: &Outbound) -> Result<Receipt, SendError> {
         if let hub_actors::domain::OutboundAction::Send { text, .. } = &outbound.action {
             self.0.sent.lock().unwrap().push(text.clone());
+        }
+        if let Some(after) = self.0.wait.lock().unwrap().take() {
+            return Err(SendError::new(SendFailure::RateLimited { after }));
         }
         Ok(Receipt {
             external_id: Some(ExternalId::from(outbound.key.to_string().as_str())),

@@ -2,7 +2,7 @@
 #![allow(dead_code, reason = "each test file uses its own part")]
 
 pub mod live;
-mod platform;
+pub mod platform;
 pub mod sockets;
 
 use std::collections::BTreeMap;
@@ -14,11 +14,11 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use hub_actors::domain::{
     Account, AccountState, Append, Appended, ConversationProfile, Credentials, Event, InboundEvent, InboundKind,
-    InboundMessage, MessageKind, Needs, NewMessage, OutboxEntry, OutboxState, UnreadMessage, Workspace, apply,
+    InboundMessage, MessageKind, Needs, NewMessage, OutboxState, UnreadMessage, Workspace, apply,
 };
 use hub_actors::ports::{
-    Adapter, Adapters, AppendError, ConversationHead, Delivery, Lease, LinkMemory, NewLink, NoBus, QuarantinedDelivery,
-    Store, StoreError, StreamPage, StreamRead, StreamState,
+    Adapter, Adapters, AppendError, ConversationHead, Delivery, Lease, LinkMemory, NewLink, NoBus, OutboxPage,
+    QuarantinedDelivery, Store, StoreError, StreamPage, StreamRead, StreamState,
 };
 use hub_actors::tree::{Tree, TreeParts, TreeSettings};
 use hub_actors::{AccountId, Clock, ConversationId, ExternalId, MessageId, OutboxId, PlatformId, Seq, UserId};
@@ -47,6 +47,12 @@ pub struct Rows {
     pub slow_reads: Duration,
     /// An event that cannot be read.
     pub unreadable: Option<Seq>,
+    /// So many questions for a conversation's head go wrong.
+    pub heads_lost: usize,
+    /// The next question for what is pending is never answered.
+    pub hides_pending: bool,
+    /// Outbox entries that cannot be read.
+    pub unreadable_entries: Vec<OutboxId>,
 }
 
 impl MemoryStore {
@@ -77,6 +83,9 @@ impl MemoryStore {
             is_away: false,
             slow_reads: Duration::ZERO,
             unreadable: None,
+            heads_lost: 0,
+            hides_pending: false,
+            unreadable_entries: Vec::new(),
         };
         let (rows, begun) = (Mutex::new(rows), AtomicUsize::new(0));
         (Arc::new(Self { rows, begun }), account)
@@ -205,17 +214,32 @@ impl Store for MemoryStore {
     }
 
     async fn conversation_head(&self, id: ConversationId) -> Result<Option<ConversationHead>, StoreError> {
+        self.rows(|rows| {
+            if let Some(left) = rows.heads_lost.checked_sub(1) {
+                rows.heads_lost = left;
+                return Err(StoreError::Unavailable("lost".to_owned()));
+            }
+            let conversation = rows.workspace.conversations.get(&id);
+            Ok(conversation.map(|conversation| ConversationHead {
+                id,
+                user_id: conversation.user_id,
+                account_id: conversation.account_id,
+                platform: conversation.platform.clone(),
+                external_id: conversation.external_id.clone(),
+            }))
+        })
+    }
+
+    async fn pending_outbox(&self) -> Result<Vec<OutboxId>, StoreError> {
+        if self.rows(|rows| std::mem::take(&mut rows.hides_pending)) {
+            std::future::pending::<()>().await;
+        }
         Ok(self.rows(|rows| {
-            rows.workspace
-                .conversations
-                .get(&id)
-                .map(|conversation| ConversationHead {
-                    id,
-                    user_id: conversation.user_id,
-                    account_id: conversation.account_id,
-                    platform: conversation.platform.clone(),
-                    external_id: conversation.external_id.clone(),
-                })
+            let pending = rows.workspace.outbox.values();
+            let pending = pending.filter(|entry| entry.state != OutboxState::Stopped);
+            let mut ids: Vec<OutboxId> = pending.map(|entry| entry.id).collect();
+            ids.sort_unstable();
+            ids
         }))
     }
 
@@ -226,13 +250,19 @@ impl Store for MemoryStore {
         })
     }
 
-    async fn outbox(&self, after: Option<OutboxId>, limit: usize) -> Result<Vec<OutboxEntry>, StoreError> {
+    async fn outbox(&self, ids: &[OutboxId]) -> Result<OutboxPage, StoreError> {
         Ok(self.rows(|rows| {
-            let mut entries: Vec<OutboxEntry> = rows.workspace.outbox.values().cloned().collect();
-            entries.retain(|entry| entry.state != OutboxState::Stopped && Some(entry.id) > after);
-            entries.sort_by_key(|entry| entry.id);
-            entries.truncate(limit);
-            entries
+            let (unreadable, readable): (Vec<OutboxId>, Vec<OutboxId>) =
+                ids.iter().partition(|id| rows.unreadable_entries.contains(id));
+            let found = readable.iter().filter_map(|id| rows.workspace.outbox.get(id));
+            let reason = StoreError::Failed("no key".to_owned());
+            OutboxPage {
+                entries: found
+                    .filter(|entry| entry.state != OutboxState::Stopped)
+                    .cloned()
+                    .collect(),
+                unreadable: unreadable.into_iter().map(|id| (id, reason.clone())).collect(),
+            }
         }))
     }
 
@@ -352,8 +382,12 @@ pub async fn tree(store: &Arc<MemoryStore>, platform: &Arc<Scripted>) -> Tree {
 }
 
 pub async fn tree_of(store: &Arc<MemoryStore>, adapter: Arc<dyn Adapter>) -> Tree {
+    tree_with(store, adapter, TreeSettings::default()).await
+}
+
+pub async fn tree_with(store: &Arc<MemoryStore>, adapter: Arc<dyn Adapter>, settings: TreeSettings) -> Tree {
     let parts = TreeParts {
-        settings: TreeSettings::default(),
+        settings,
         clock: Clock::system(),
         store: Arc::clone(store) as Arc<dyn Store>,
         adapters: Adapters::new([(PlatformId::from("scripted"), adapter)]),

@@ -2,6 +2,7 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use hub_actors::domain::{Account, InboundEvent, Receipt, SendError};
@@ -11,7 +12,10 @@ use tokio::sync::Notify;
 
 use super::message_event;
 
-/// A platform that answers sends as it was told to, and notes them. A delivery's body is the message's id; its text is
+/// How long the text "blocks" keeps the thread on which it is sent.
+pub const BLOCKED: Duration = Duration::from_secs(3);
+
+/// A platform that answers sends as it was told to, and notes them; "hangs" for ever, "slow 200" after 200 ms. A delivery's body is the message's id; its text is
 /// the same.
 pub struct Scripted {
     pub send_key: SendKey,
@@ -92,7 +96,13 @@ impl Adapter for ScriptedAdapter {
         match text.as_str() {
             "hangs" => std::future::pending::<()>().await,
             "waits" => self.0.goes_on.notified().await,
-            _ => {}
+            #[expect(clippy::disallowed_methods, reason = "all actors of the thread are to stand still")]
+            "blocks" => std::thread::sleep(BLOCKED),
+            other => {
+                if let Some(pause) = other.strip_prefix("slow ").and_then(|pause| pause.parse().ok()) {
+                    tokio::time::sleep(Duration::from_millis(pause)).await;
+                }
+            }
         }
         let answer = self
             .0

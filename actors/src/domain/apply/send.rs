@@ -320,7 +320,13 @@ pub(super) fn retry(
         .filter(|message| message.conversation_id == conversation_id);
     let message = message.ok_or(Refusal::NoMessage)?;
     if !matches!(message.status, DeliveryStatus::Failed | DeliveryStatus::Unknown) {
-        return Err(Refusal::NotRetryable);
+        let is_on_its_way = |entry: &OutboxEntry| entry.message_id == Some(id) && entry.state != OutboxState::Stopped;
+        // Asked again, because the answer to the first time was lost.
+        return if workspace.outbox.values().any(is_on_its_way) {
+            repeat(workspace, id)
+        } else {
+            Err(Refusal::NotRetryable)
+        };
     }
     let account_id = workspace
         .conversations
