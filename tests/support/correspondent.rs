@@ -118,9 +118,14 @@ impl Correspondent {
             .extend(replies);
     }
 
-    /// Answers nothing of this chat any more, for ever.
+    /// Answers nothing of this chat any more, until it thaws.
     pub fn freeze(&self, chat: &str) {
         self.state.frozen.lock().unwrap().insert(chat.to_owned());
+    }
+
+    /// It answers there again.
+    pub fn thaw(&self, chat: &str) {
+        self.state.frozen.lock().unwrap().remove(chat);
     }
 
     /// Whatever came again under one id had the same body.
