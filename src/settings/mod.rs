@@ -199,6 +199,7 @@ mod tests {
                 ("HUB__PLATFORMS__TELEGRAM__DC", "2=127.0.0.1:4430"),
                 ("HUB__PLATFORMS__TELEGRAM__API_ID", "12345"),
                 ("HUB__PLATFORMS__TELEGRAM__APP_SECRET", "0123456789abcdef"),
+                ("HUB__PLATFORMS__TELEGRAM__BASE_URL", "http://127.0.0.1:1"),
                 ("HUB__PLATFORMS__CUSTOM__ALLOW_PRIVATE_NETWORKS", "true"),
             ],
         )
@@ -217,7 +218,10 @@ mod tests {
         assert_eq!(settings.platforms.facebook.app_id.as_deref(), Some("0123"));
         assert_eq!(settings.platforms.telegram.app_id.as_deref(), Some("12345"));
         assert!(settings.platforms.telegram.app_secret.is_some());
-        assert_eq!(settings.platforms.without_effect(), ["platforms.facebook"]);
+        assert_eq!(
+            settings.platforms.without_effect(),
+            ["platforms.facebook", "platforms.telegram.base_url"]
+        );
         assert!(settings.platforms.custom.allow_private_networks);
         assert!(!format!("{settings:?}").contains("0042"), "a secret is printed");
     }

@@ -41,10 +41,23 @@ impl PlatformsSettings {
         }
     }
 
-    /// The sections that are set although this version has no adapter for them: they have no effect.
+    /// What is set and has no effect: sections whose adapter this version does not have, and keys that Telegram does not use.
     pub fn without_effect(&self) -> Vec<String> {
         let set = self.to_come().into_iter().filter(|(_, platform)| platform.is_set());
-        set.map(|(name, _)| format!("platforms.{name}")).collect()
+        let sections = set.map(|(name, _)| format!("platforms.{name}"));
+        let telegram = &self.telegram;
+        let keys = [
+            ("client_id", telegram.client_id.is_some()),
+            ("client_secret", telegram.client_secret.is_some()),
+            ("verify_token", telegram.verify_token.is_some()),
+            ("base_url", telegram.base_url.is_some()),
+            ("auth_url", telegram.auth_url.is_some()),
+            ("token_url", telegram.token_url.is_some()),
+        ];
+        let keys = keys.into_iter().filter(|(_, is_set)| *is_set);
+        sections
+            .chain(keys.map(|(key, _)| format!("platforms.telegram.{key}")))
+            .collect()
     }
 
     fn to_come(&self) -> [(&'static str, &PlatformSettings); 9] {
@@ -120,6 +133,18 @@ pub struct TelegramSettings {
     /// `api_hash` of my.telegram.org, which is a name for it too.
     #[serde(alias = "api_hash")]
     pub app_secret: Option<SecretString>,
+    /// The keys that every platform knows, so that a tool may set them for all. Telegram uses none of them.
+    pub client_id: Option<String>,
+    /// As `client_id`.
+    pub client_secret: Option<SecretString>,
+    /// As `client_id`.
+    pub verify_token: Option<SecretString>,
+    /// As `client_id`.
+    pub base_url: Option<String>,
+    /// As `client_id`.
+    pub auth_url: Option<String>,
+    /// As `client_id`.
+    pub token_url: Option<String>,
     /// `id=host:port` of each data centre, separated by commas, the one to begin with first; absent: Telegram's own.
     pub dc: Option<String>,
     /// Tests only: authorisation keys are derived from it instead of being exchanged. Refused unless `dc` is loopback.
