@@ -1,7 +1,6 @@
 //! Reading JSON bodies, and saying clearly what is wrong with one.
 
 use actix_web::dev::Payload;
-use actix_web::error::JsonPayloadError;
 use actix_web::http::StatusCode;
 use actix_web::http::header::CONTENT_TYPE;
 use actix_web::{Error, FromRequest, HttpMessage, HttpRequest, web};
@@ -10,24 +9,6 @@ use serde_json::{Value, json};
 
 use super::AppState;
 use super::error::ApiError;
-use super::patience::is_too_slow;
-
-/// How `web::Json` reads bodies, up to so many bytes, and how it refuses them.
-pub fn json(limit: usize) -> web::JsonConfig {
-    web::JsonConfig::default()
-        .limit(limit)
-        .error_handler(move |error, request| refuse(&error, request, limit).into())
-}
-
-fn refuse(error: &JsonPayloadError, request: &HttpRequest, limit: usize) -> ApiError {
-    match error {
-        JsonPayloadError::ContentType => unsupported_media_type(request),
-        JsonPayloadError::Overflow { .. } | JsonPayloadError::OverflowKnownLength { .. } => ApiError::too_large(limit),
-        JsonPayloadError::Deserialize(error) => refuse_json(error),
-        JsonPayloadError::Payload(error) if is_too_slow(error) => ApiError::too_slow(),
-        _ => ApiError::bad_request("The request body could not be read."),
-    }
-}
 
 fn unsupported_media_type(request: &HttpRequest) -> ApiError {
     let media_type = request
@@ -40,15 +21,6 @@ fn unsupported_media_type(request: &HttpRequest) -> ApiError {
         "VALIDATION_ERROR",
         format!("Unsupported media type \"{media_type}\" in request."),
     )
-}
-
-/// Not JSON at all, or JSON of another form than the route takes.
-fn refuse_json(error: &serde_json::Error) -> ApiError {
-    if error.is_data() {
-        ApiError::bad_request(format!("Invalid data. {error}"))
-    } else {
-        ApiError::bad_request(format!("JSON parse error - {error}"))
-    }
 }
 
 /// A JSON body whose fields are read one by one, see [`super::input::Fields`], so that the answer names every wrong one. An
@@ -76,7 +48,8 @@ impl FromRequest for JsonBody {
             if !is_json {
                 return Err(unsupported_media_type(&request).into());
             }
-            let body = serde_json::from_slice(&body).map_err(|error| refuse_json(&error))?;
+            let body = serde_json::from_slice(&body)
+                .map_err(|error| ApiError::bad_request(format!("JSON parse error - {error}")))?;
             Ok(Self(body))
         })
     }

@@ -120,7 +120,6 @@ pub fn configure(state: web::Data<AppState>) -> impl Fn(&mut ServiceConfig) {
         let limit = state.settings.server.max_body_bytes;
         config
             .app_data(state.clone())
-            .app_data(body::json(limit))
             .app_data(web::PayloadConfig::new(limit))
             .app_data(web::PathConfig::default().error_handler(|_, _| ApiError::not_routed().into()))
             .app_data(

@@ -9,13 +9,13 @@ use actix_web::{HttpRequest, HttpResponse, web};
 use hub_actors::domain::{Idempotency, NewMessage};
 use hub_actors::ports::StoreError;
 use hub_actors::{ConversationId, ExternalId, MessageId, OutboxId, UserId};
-use serde_json::Value;
 use utoipa::ToSchema;
 
 pub use reply::{NotSent, Pending, Sent};
 pub(super) use reply::{Preference, Reply};
 pub use request::SendRequest;
 
+use super::body::JsonBody;
 use super::{ApiError, AppState, Identity, path_id};
 use reply::SavedAnswer;
 
@@ -77,13 +77,13 @@ pub(super) async fn send(
     state: web::Data<AppState>,
     path: web::Path<String>,
     request: HttpRequest,
-    body: web::Json<Value>,
+    JsonBody(body): JsonBody,
 ) -> Result<HttpResponse, ApiError> {
     let conversation_id: ConversationId = path_id(&path)?;
     let user_id = identity.user_id;
     let preference = Preference::of(request.headers());
     let key = idempotency_key(request.headers())?;
-    let wanted = SendRequest::from_json(&body).map_err(|errors| ApiError::invalid_fields(errors.0))?;
+    let wanted = SendRequest::from_json(&body)?;
     let idempotency = key.map(|key| Idempotency {
         key,
         fingerprint: state.store.fingerprint(wanted.canonical(conversation_id).as_bytes()),

@@ -9,6 +9,7 @@ use serde::Serialize;
 use serde_json::Value;
 use utoipa::ToSchema;
 
+use crate::http::body::JsonBody;
 use crate::http::input::{Fields, Query};
 use crate::http::{ApiError, AppState, Identity, path_id};
 use crate::platforms::CUSTOM;
@@ -78,7 +79,7 @@ pub struct NewSecret {
 pub(in crate::http) async fn create(
     identity: Identity,
     state: web::Data<AppState>,
-    body: web::Json<Value>,
+    JsonBody(body): JsonBody,
 ) -> Result<HttpResponse, ApiError> {
     let wanted = Wanted::of(&state, &body, true)?;
     let (Some(name), Some(outbound_url)) = (wanted.name, wanted.outbound_url) else {
@@ -128,7 +129,7 @@ pub(in crate::http) async fn update(
     identity: Identity,
     state: web::Data<AppState>,
     path: web::Path<String>,
-    body: web::Json<Value>,
+    JsonBody(body): JsonBody,
 ) -> Result<HttpResponse, ApiError> {
     let id: AccountId = path_id(&path)?;
     let wanted = Wanted::of(&state, &body, false)?;

@@ -101,6 +101,7 @@ fn send_cases(place: &Place) -> Vec<Case> {
     vec![
         case("send: nobody", with_json(&place.nobody, Method::POST, &path, &hi), 401, Text("Unauthorized")),
         case("send: nothing", send(json!({})), 400, content("This field is required.")),
+        case("send: no body", bytes("application/json", ""), 400, content("This field is required.")),
         case("send: null", send(json!({"content": null})), 400, content("This field may not be null.")),
         case("send: blank", send(json!({"content": " \n"})), 400, content("This field may not be blank.")),
         case("send: number", send(json!({"content": 5})), 400, content("Not a valid string.")),
