@@ -276,9 +276,9 @@ impl TelegramDc {
         self.world().faults.list()
     }
 
-    /// Takes all scripted faults back.
+    /// Takes all scripted faults back, and what is left of every gap.
     pub async fn clear_faults(&self) {
-        self.world().faults.clear();
+        self.world().clear_faults();
     }
 
     /// Closes sockets; answers how many.

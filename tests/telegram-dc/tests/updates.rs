@@ -241,6 +241,30 @@ async fn channels_have_gaps_of_their_own() {
 }
 
 #[tokio::test]
+async fn cleared_faults_leave_no_hole_behind() {
+    let mut scene = Scene::new().await;
+    let id = channel(&scene).await;
+    let _ = scene.peer(Peer::Channel(id)).await;
+    let mut updates = scene.hub.updates().await;
+    for (account, channel) in [(Some(scene.me), None), (None, Some(id))] {
+        for kind in [Gap::Lose, Gap::TooLong] {
+            let gap = MakeGap {
+                account,
+                channel,
+                kind,
+                count: 9,
+            };
+            scene.dc.gap(gap).await.unwrap();
+        }
+    }
+    scene.dc.clear_faults().await;
+    scene.push("to the account").await;
+    assert_eq!(updates.texts(1).await, ["to the account"]);
+    speak(&scene, id, "to the channel").await;
+    assert_eq!(updates.texts(1).await, ["to the channel"]);
+}
+
+#[tokio::test]
 async fn a_channel_difference_pages_and_can_be_too_long() {
     let scene = Scene::new().await;
     let id = channel(&scene).await;
