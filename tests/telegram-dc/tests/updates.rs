@@ -29,17 +29,15 @@ async fn live_with(config: DcConfig) -> (Scene, Updates) {
     (scene, updates)
 }
 
-async fn lose(scene: &Scene, kind: Gap, count: u32) {
-    scene
-        .dc
-        .gap(MakeGap {
-            account: Some(scene.me),
-            channel: None,
-            kind,
-            count,
-        })
-        .await
-        .unwrap();
+/// A gap of the channel, or else of the account.
+async fn lose(scene: &Scene, channel: Option<i64>, kind: Gap, count: u32) {
+    let gap = MakeGap {
+        account: channel.is_none().then_some(scene.me),
+        channel,
+        kind,
+        count,
+    };
+    scene.dc.gap(gap).await.unwrap();
 }
 
 /// A channel the client has seen in its list of chats.
@@ -132,7 +130,7 @@ async fn edits_and_deletes_arrive() {
 #[tokio::test]
 async fn a_gap_is_filled_by_the_difference() {
     let (scene, mut updates) = live().await;
-    lose(&scene, Gap::Lose, 2).await;
+    lose(&scene, None, Gap::Lose, 2).await;
     for text in ["lost 1", "lost 2", "seen"] {
         scene.push(text).await;
     }
@@ -146,7 +144,7 @@ async fn a_gap_is_filled_by_the_difference() {
 #[tokio::test]
 async fn an_empty_gap_only_moves_pts() {
     let (scene, mut updates) = live().await;
-    lose(&scene, Gap::Pts, 5).await;
+    lose(&scene, None, Gap::Pts, 5).await;
     scene.push("after").await;
     assert_eq!(updates.texts(1).await, ["after"]);
     assert_eq!(updates.receiver_pts().await, scene.dc.state().await.accounts[0].pts);
@@ -162,11 +160,11 @@ async fn gaps_of_seq_and_qts_are_noticed() {
     scene.push("numbered").await;
     assert_eq!(updates.texts(1).await, ["numbered"]);
     let before = scene.dc.count("updates.getDifference").await;
-    lose(&scene, Gap::Seq, 3).await;
+    lose(&scene, None, Gap::Seq, 3).await;
     scene.push("after").await;
     assert_eq!(updates.texts(1).await, ["after"]);
     assert_eq!(scene.dc.count("updates.getDifference").await, before + 1);
-    lose(&scene, Gap::Qts, 1).await;
+    lose(&scene, None, Gap::Qts, 1).await;
     scene.dc.push_encrypted(scene.me).await.unwrap();
     let mut encrypted = 0;
     while encrypted < 2 {
@@ -201,8 +199,8 @@ async fn a_long_absence_comes_in_slices() {
 #[tokio::test]
 async fn an_absence_that_was_too_long_starts_over() {
     let (scene, mut updates) = live().await;
-    lose(&scene, Gap::TooLong, 1).await;
-    lose(&scene, Gap::Lose, 1).await;
+    lose(&scene, None, Gap::TooLong, 1).await;
+    lose(&scene, None, Gap::Lose, 1).await;
     scene.push("never seen").await;
     scene.push("reveals the gap").await;
     assert!(updates.try_next(Duration::from_millis(900)).await.is_none());
@@ -219,16 +217,7 @@ async fn channels_have_gaps_of_their_own() {
     let mut updates = scene.hub.updates().await;
     speak(&scene, id, "seen").await;
     assert_eq!(updates.texts(1).await, ["seen"]);
-    scene
-        .dc
-        .gap(MakeGap {
-            account: None,
-            channel: Some(id),
-            kind: Gap::Lose,
-            count: 3,
-        })
-        .await
-        .unwrap();
+    lose(&scene, Some(id), Gap::Lose, 3).await;
     for n in 0..4 {
         speak(&scene, id, &format!("channel {n}")).await;
     }
@@ -242,19 +231,14 @@ async fn channels_have_gaps_of_their_own() {
 
 #[tokio::test]
 async fn cleared_faults_leave_no_hole_behind() {
-    let mut scene = Scene::new().await;
+    let (scene, mut updates) = live().await;
     let id = channel(&scene).await;
     let _ = scene.peer(Peer::Channel(id)).await;
-    let mut updates = scene.hub.updates().await;
-    for (account, channel) in [(Some(scene.me), None), (None, Some(id))] {
+    speak(&scene, id, "seen").await;
+    assert_eq!(updates.texts(1).await, ["seen"]);
+    for owner in [None, Some(id)] {
         for kind in [Gap::Lose, Gap::TooLong] {
-            let gap = MakeGap {
-                account,
-                channel,
-                kind,
-                count: 9,
-            };
-            scene.dc.gap(gap).await.unwrap();
+            lose(&scene, owner, kind, 9).await;
         }
     }
     scene.dc.clear_faults().await;
@@ -262,6 +246,13 @@ async fn cleared_faults_leave_no_hole_behind() {
     assert_eq!(updates.texts(1).await, ["to the account"]);
     speak(&scene, id, "to the channel").await;
     assert_eq!(updates.texts(1).await, ["to the channel"]);
+    // Differences are answered too.
+    scene.dc.drop_connections(ConnFilter::default()).await;
+    scene.push("while away").await;
+    speak(&scene, id, "there too").await;
+    let mut texts = updates.texts(2).await;
+    texts.sort();
+    assert_eq!(texts, ["there too", "while away"]);
 }
 
 #[tokio::test]
@@ -375,7 +366,7 @@ async fn dropped_sockets_lose_nothing() {
 #[tokio::test]
 async fn updates_too_long_asks_for_a_difference() {
     let (scene, mut updates) = live().await;
-    lose(&scene, Gap::Lose, 1).await;
+    lose(&scene, None, Gap::Lose, 1).await;
     scene.push("hidden").await;
     scene.dc.push_too_long(scene.me).await;
     assert_eq!(updates.texts(1).await, ["hidden"]);
